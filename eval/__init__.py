@@ -1,0 +1,1 @@
+"""Evaluation: corpora, metrics, the harness, exports and manifests."""

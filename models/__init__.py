@@ -1,0 +1,1 @@
+"""Models of the study: front ends, networks, training and shipped checkpoints."""

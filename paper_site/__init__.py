@@ -1,0 +1,1 @@
+"""The companion website: data documents and Markdown in, pages out."""
