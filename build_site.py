@@ -1,0 +1,168 @@
+"""Build the companion site: evaluate what is stale, then render the pages.
+
+``python build_site.py`` is the main job. It writes ``_site/`` and exits with 0 when everything was done, 1 when an
+evaluation could not be done (the site is then built from what is there and says what is missing), 2 for wrong input,
+130 when interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paper_site.build import BuildReport
+
+PROJECT = Path(__file__).resolve().parent
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python build_site.py",
+        description="Evaluate what is stale and build the companion site.",
+        epilog="Without arguments: our own companion, into _site. A companion folder holds _data/site.yml, assets/"
+        " and texts in Markdown.",
+    )
+    parser.add_argument("--source", type=Path, default=PROJECT, metavar="DIR", help="the companion's folder")
+    parser.add_argument("--destination", type=Path, metavar="DIR", help="the site's folder (default: SOURCE/_site)")
+    evaluation = parser.add_argument_group("evaluation, in place of what site.yml says")
+    evaluation.add_argument("--corpus", type=Path, metavar="PATH", help="recordings to evaluate on")
+    evaluation.add_argument("--layout", metavar="L", help="their layout (found out when left away)")
+    evaluation.add_argument("--split", metavar="S", help="their split, such as test")
+    evaluation.add_argument("--model", action="append", metavar="NAME", help="NAME or NAME@CHECKPOINT; may be repeated")
+    evaluation.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--render-only", action="store_true", help="evaluate nothing, render what is there")
+    parser.add_argument("--serve", action="store_true", help="then serve the site, and build again when a file changes")
+    parser.add_argument("--port", type=int, default=8000, metavar="P", help="port to serve on (default: 8000)")
+    return parser
+
+
+def _evaluate(options: argparse.Namespace, source: Path, command: str) -> int:
+    """Run what is stale; returns the exit status."""
+    import eval.pipeline as pipeline
+    from eval.progress import Bar
+
+    started = time.perf_counter()
+    try:
+        report = pipeline.evaluate_companion(
+            source,
+            corpus=options.corpus,
+            layout=options.layout,
+            split=options.split,
+            models=options.model,
+            device=options.device,
+            progress=Bar(sys.stderr),
+            command=command,
+        )
+    except pipeline.EarwitnessError as wrong:  # type: ignore[attr-defined]
+        print(f"error: {wrong}", file=sys.stderr)
+        return 1
+    for line in report.errors:
+        print(f"error: {line}", file=sys.stderr)
+    for line in report.warnings:
+        print(f"note: {line}", file=sys.stderr)
+    done = f"{', '.join(report.evaluated)} done" if report.evaluated else ""
+    kept = f"{', '.join(report.unchanged)} up to date" if report.unchanged else ""
+    words = "; ".join(part for part in (done, kept) if part) or "nothing done"
+    print(f"evaluation: {words} ({time.perf_counter() - started:.2f} s)")
+    return 1 if report.errors else 0
+
+
+def _render(source: Path, destination: Path) -> BuildReport:
+    from paper_site.build import build
+
+    started = time.perf_counter()
+    report = build(source, destination)
+    done = report.written
+    print(
+        f"site: {report.pages} pages and {report.samples} clips in {destination} ({done.changed} files written,"
+        f" {done.unchanged} unchanged, {done.removed} removed; {time.perf_counter() - started:.2f} s)"
+    )
+    if report.missing:
+        print(f"site: no results yet for {', '.join(report.missing)}; the pages say so")
+    return report
+
+
+def _serve(source: Path, destination: Path, port: int, problem: Exception | None) -> None:
+    from paper_site.build import CONTENT, THEME
+    from paper_site.build import PROJECT as HOME
+    from paper_site.errors import SiteError
+    from paper_site.render import TEMPLATES
+    from paper_site.serve import State, start, watch
+
+    state = State()
+    state.built(problem if isinstance(problem, SiteError) else None)
+    server = start(destination, port, state)
+    print(f"serving http://127.0.0.1:{server.server_address[1]}/ (Ctrl-C ends)", flush=True)
+    source = source.resolve()
+    own = source == HOME
+    watched = [source / "_data", source / "assets", TEMPLATES, THEME / "css", THEME / "js"]
+    watched += [CONTENT] if own else [source]
+
+    def rebuild() -> None:
+        _render(source, destination)
+
+    try:
+        watch(watched, destination.resolve(), rebuild, state)
+    finally:
+        state.close()
+        server.shutdown()
+        server.server_close()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the main job; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    source: Path = options.source
+    destination: Path = options.destination or source / "_site"
+    try:
+        command = shlex.join(["python", "build_site.py", *(sys.argv[1:] if arguments is None else arguments)])
+        return _main(options, source, destination, command)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _main(options: argparse.Namespace, source: Path, destination: Path, command: str) -> int:
+    from paper_site.errors import SiteError
+    from paper_site.manifest import read_site
+    from paper_site.output import check_destination
+
+    status = 0
+    problem: SiteError | None = None
+    try:
+        # Said before the evaluation has taken its minutes.
+        site = read_site(source)
+        check_destination(destination, source)
+    except SiteError as wrong:
+        return _fail(wrong)
+    if not options.render_only and site.jobs:
+        status = _evaluate(options, source, command)
+    try:
+        _render(source, destination)
+    except SiteError as wrong:
+        if not options.serve:
+            return _fail(wrong)
+        problem = wrong
+        print(f"error: {wrong}", file=sys.stderr)
+    if options.serve:
+        try:
+            _serve(source, destination, options.port, problem)
+        except SiteError as wrong:
+            return _fail(wrong)
+    return status
+
+
+def _fail(wrong: Exception) -> int:
+    print(f"error: {wrong}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    sys.exit(main())

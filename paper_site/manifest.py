@@ -1,0 +1,682 @@
+"""Read a companion's ``_data/`` folder into frozen values.
+
+The documents are the one seam between the evaluation and the site: every label, path, hash and number that a page shows
+about a sample or a system comes from here. What is read is held against its schema first, so that everything below may
+rely on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from paper_site.documents import line_of, read_document, read_text
+from paper_site.errors import DataError
+from paper_site.schema import did_you_mean, field_name, validate
+
+FORMATS = ("ogg", "flac", "wav")
+ORIGINAL = "original"
+WORST_SUFFIX = "_worst"
+# Fields of a sample that are no labels of its corpus.
+_RESERVED = frozenset(
+    {"sample_rate_hz", "duration_s", "bits", "systems", "files", "loudness_lufs", "gain_db", "peak_dbfs"}
+    | {"scores", "failures", "pictures", "selection", "clip_id", "group"}
+)
+_DATA_SUFFIXES = {".yml", ".yaml", ".json", ".csv", ".tsv"}
+
+
+@dataclass(frozen=True)
+class Link:
+    """A label and an address that a reader may follow."""
+
+    label: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Author:
+    """One author of the paper."""
+
+    name: str
+    affiliation: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One evaluation that the companion asks for."""
+
+    collection: str
+    title: str
+    models: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+    @property
+    def main_metric(self) -> str | None:
+        """The metric by which the worst clips are chosen, which is also the first one shown."""
+        worst = self.settings.get("worst")
+        return worst.get("metric") if isinstance(worst, Mapping) else None
+
+
+@dataclass(frozen=True)
+class Site:
+    """What stands in ``_data/site.yml``."""
+
+    title: str
+    path: Path
+    subtitle: str | None = None
+    short_title: str | None = None
+    authors: tuple[Author, ...] = ()
+    venue: str | None = None
+    date: str | None = None
+    description: str | None = None
+    licence: str | None = None
+    language: str = "en"
+    links: tuple[Link, ...] = ()
+    navigation: tuple[tuple[str, str], ...] = ()
+    jobs: tuple[Job, ...] = ()
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one output: a value, or the reason why there is none."""
+
+    value: float | None
+    status: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class AudioFile:
+    """One encoded file of a track."""
+
+    path: str
+    sha256: str
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in a light and a dark form, with its text alternative."""
+
+    kind: str
+    light: str
+    dark: str | None
+    alt: str
+    width: int | None
+    height: int | None
+    plot: tuple[float, float] | None = None  # left and right end of the time axis, as fractions of the width
+
+
+@dataclass(frozen=True)
+class Track:
+    """What one system (or the recording itself) sounds like for one sample."""
+
+    category: str
+    title: str
+    model: str | None
+    run: str | None
+    files: Mapping[str, AudioFile]
+    loudness_lufs: float | None
+    gain_db: float | None
+    scores: Mapping[str, Score]
+    pictures: Mapping[str, Picture]
+
+    @property
+    def is_original(self) -> bool:
+        """Whether this is the recording that the systems were given."""
+        return self.category == ORIGINAL
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip of a collection with all its tracks, the original first."""
+
+    id: str
+    anchor: str
+    labels: Mapping[str, Any]
+    duration_s: float
+    sample_rate_hz: int
+    tracks: tuple[Track, ...]
+    selection: Mapping[str, Any]
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    def track(self, category: str) -> Track | None:
+        """Find the track of a category."""
+        return next((t for t in self.tracks if t.category == category), None)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric's column says about itself."""
+
+    name: str
+    title: str
+    unit: str
+    higher_is_better: bool
+    definition_sha256: str | None
+    raw: Mapping[str, Any]
+
+    @property
+    def direction(self) -> str:
+        """The direction of better, in words."""
+        return "higher is better" if self.higher_is_better else "lower is better"
+
+
+@dataclass(frozen=True)
+class System:
+    """One system of a collection's results."""
+
+    category: str
+    model: str | None
+    title: str
+    raw: Mapping[str, Any]
+
+    @property
+    def n_failed(self) -> int:
+        """Number of clips for which the system gave no output."""
+        return int(self.raw.get("n_failed") or 0)
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """A metric over all clips of a system: mean, interval, and how many clips are in it."""
+
+    category: str
+    metric: str
+    n_ok: int
+    n_undefined: int
+    n_failed: int
+    mean: float | None
+    median: float | None
+    low: float | None
+    high: float | None
+    level: float
+    method: str | None
+    raw: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of a system minus that of the baseline, over the same clips."""
+
+    category: str
+    baseline: str
+    metric: str
+    n: int
+    mean: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What stands in ``_data/results/<collection>.json``."""
+
+    collection: str
+    title: str
+    run: str
+    corpus: Mapping[str, Any]
+    selection: Mapping[str, Any]
+    worst: Mapping[str, Any]
+    level_policy: Mapping[str, Any]
+    systems: tuple[System, ...]
+    metrics: tuple[Metric, ...]
+    aggregates: Mapping[tuple[str, str], Aggregate]
+    differences: tuple[Difference, ...]
+    failures: tuple[Mapping[str, Any], ...]
+
+    def metric(self, name: str) -> Metric | None:
+        """Find a metric by name."""
+        return next((m for m in self.metrics if m.name == name), None)
+
+    def aggregate(self, category: str, metric: str) -> Aggregate | None:
+        """Find the row of a system and metric."""
+        return self.aggregates.get((category, metric))
+
+    def difference(self, category: str, baseline: str, metric: str) -> Difference | None:
+        """Find the difference of a system to a baseline, turned round if it is stored the other way."""
+        for row in self.differences:
+            if row.metric != metric:
+                continue
+            if (row.category, row.baseline) == (category, baseline):
+                return row
+            if (row.baseline, row.category) == (category, baseline):
+                negative = [None if v is None else -v for v in (row.mean, row.high, row.low)]
+                return Difference(category, baseline, metric, row.n, *negative)
+        return None
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The categories that others are compared with, in order of appearance."""
+        return tuple(dict.fromkeys(row.baseline for row in self.differences))
+
+    def verdict(self, row: Difference) -> str:
+        """Say what a difference shows: ``better``, ``worse`` or ``unclear``."""
+        metric = self.metric(row.metric)
+        if metric is None or row.mean is None or not row.excludes_zero:
+            return "unclear"
+        return "better" if (row.mean > 0) == metric.higher_is_better else "worse"
+
+    def best(self, metric: Metric) -> str | None:
+        """Name the category that is best by its differences to *every* other one, or None where that is not shown."""
+        names = [s.category for s in self.systems]
+        if len(names) < 2:
+            return None
+        for name in names:
+            rows = [self.difference(name, other, metric.name) for other in names if other != name]
+            if all(row is not None and self.verdict(row) == "better" for row in rows):
+                return name
+        return None
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A set of samples that is heard together."""
+
+    name: str
+    title: str
+    samples: tuple[Sample, ...]
+    results: Results | None
+    job: Job | None
+    worst: Collection | None = None
+
+    @property
+    def categories(self) -> dict[str, str]:
+        """Category -> title of every track that occurs, in order."""
+        return {t.category: t.title for s in self.samples for t in s.tracks}
+
+    @cached_property
+    def main_metric(self) -> str | None:
+        """The metric shown beside each player."""
+        known = [m.name for m in self.results.metrics] if self.results else []
+        known = known or list(dict.fromkeys(m for s in self.samples for t in s.tracks for m in t.scores))
+        wanted = self.job.main_metric if self.job else None
+        return wanted if wanted in known else (known[0] if known else None)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What stands in ``_data/runs/<run_id>.json``."""
+
+    id: str
+    path: Path
+    raw: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Companion:
+    """Everything that the pages are made of."""
+
+    source: Path
+    site: Site
+    collections: tuple[Collection, ...]
+    runs: Mapping[str, Run]
+    data: Mapping[str, Any]
+    documents: Mapping[str, Path]  # path inside the site -> document to publish there
+
+    @property
+    def missing(self) -> tuple[Job, ...]:
+        """The evaluations asked for that have no results yet."""
+        done = {c.name for c in self.collections if c.results}
+        return tuple(job for job in self.site.jobs if job.collection not in done)
+
+
+def check_address(value: str, path: Path, pointer: Sequence[str | int]) -> str:
+    """Allow web and mail addresses and paths inside the site; refuse everything a script could hide in.
+
+    Raises:
+        DataError: With file, line and field.
+    """
+    compact = re.sub(r"[\s\x00-\x1f]", "", value)
+    try:
+        scheme = urlsplit(compact).scheme.lower()
+    except ValueError:
+        scheme = "?"
+    relative = not scheme and not compact.startswith(("/", "\\")) and ".." not in compact.split("/")
+    if compact != value or not value or not (relative or scheme in {"http", "https", "mailto"}):
+        raise DataError(
+            f"{field_name(pointer)}: {value[:80]!r} is not an address that a reader may follow"
+            " (https://, http://, mailto: or a path inside the site)",
+            path=path,
+            line=line_of(read_text(path), pointer),
+        )
+    return value
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None or value == "" else str(value)
+
+
+def read_site(source: Path) -> Site:
+    """Read ``_data/site.yml``.
+
+    Raises:
+        DataError: If it is missing, broken or does not hold its schema.
+    """
+    path = source / "_data" / "site.yml"
+    if not path.is_file():
+        raise DataError("there is no such file; it holds the paper's title, authors and links", path=path)
+    raw = read_document(path)
+    validate(raw, "site", path)
+    authors = tuple(
+        Author(
+            str(a["name"]),
+            _text(a.get("affiliation")),
+            check_address(a["url"], path, ["authors", i, "url"]) if a.get("url") else None,
+        )
+        for i, a in enumerate(raw.get("authors") or [])
+    )
+    links = tuple(
+        Link(str(a["label"]), check_address(a["url"], path, ["links", i, "url"]))
+        for i, a in enumerate(raw.get("links") or [])
+    )
+    jobs = tuple(
+        Job(str(j["collection"]), str(j.get("title") or j["collection"]), tuple(j.get("models") or ()), j)
+        for j in raw.get("evaluation") or []
+    )
+    return Site(
+        title=str(raw["title"]),
+        path=path,
+        subtitle=_text(raw.get("subtitle")),
+        short_title=_text(raw.get("short_title")),
+        authors=authors,
+        venue=_text(raw.get("venue")),
+        date=_text(raw.get("date")),
+        description=_text(raw.get("description")),
+        licence=_text(raw.get("licence")),
+        language=str(raw.get("language") or "en"),
+        links=links,
+        navigation=tuple((str(n["title"]), str(n["page"])) for n in raw.get("navigation") or []),
+        jobs=jobs,
+        raw=raw,
+    )
+
+
+def media_path(value: str, path: Path, pointer: Sequence[str | int]) -> str:
+    """Check that a media path of a manifest stays below ``assets/``.
+
+    Raises:
+        DataError: With file, line and field, if it does not.
+    """
+    parts = value.split("/")
+    if parts[0] != "assets" or len(parts) < 2 or any(p in {"", ".", ".."} for p in parts) or "\\" in value:
+        raise DataError(
+            f"{field_name(pointer)}: {value[:80]!r} must be a path below assets/",
+            path=path,
+            line=line_of(read_text(path), pointer),
+        )
+    return value
+
+
+def _png_size(path: Path) -> tuple[int | None, int | None]:
+    try:
+        with path.open("rb") as file:
+            head = file.read(24)
+    except OSError:
+        return None, None
+    if head[:8] != b"\x89PNG\r\n\x1a\n":
+        return None, None
+    return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+
+
+def anchor(name: str) -> str:
+    """Make an element id of a sample id; names that had to be changed get a hash, so that no two become one."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+    if safe == name and safe[:1].isalpha():
+        return safe
+    return f"s-{safe[:60]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+class _CollectionReader:
+    """Turns one manifest into samples, and checks the media that it names."""
+
+    def __init__(self, path: Path, source: Path) -> None:
+        self.path = path
+        self.source = source
+        self.sizes: dict[str, tuple[int | None, int | None]] = {}
+
+    def samples(self, document: Mapping[str, Any]) -> Iterator[Sample]:
+        for name, raw in document.items():
+            yield self.sample(name, raw)
+
+    def sample(self, name: str, raw: Mapping[str, Any]) -> Sample:
+        systems = dict(raw.get("systems") or {})
+        categories = list(dict.fromkeys([ORIGINAL, *systems, *raw["files"]]))
+        return Sample(
+            id=name,
+            anchor=anchor(name),
+            labels={key: value for key, value in raw.items() if key not in _RESERVED},
+            duration_s=float(raw["duration_s"]),
+            sample_rate_hz=int(raw["sample_rate_hz"]),
+            tracks=tuple(self.track(name, raw, c, systems.get(c) or {}) for c in categories if c in raw["files"]),
+            selection=raw.get("selection") or {},
+            failures={
+                str((systems.get(category) or {}).get("title") or category): str(error)
+                for category, error in (raw.get("failures") or {}).items()
+            },
+        )
+
+    def track(self, name: str, raw: Mapping[str, Any], category: str, system: Mapping[str, Any]) -> Track:
+        files = {
+            form: AudioFile(self.media([name, "files", category, form, "path"], f["path"]), f["sha256"], f.get("bytes"))
+            for form, f in sorted(raw["files"][category].items(), key=lambda item: _order(item[0]))
+        }
+        scores = {
+            metric: Score(s.get("value"), s["status"], _text(s.get("reason")))
+            for metric, s in (raw.get("scores", {}).get(category) or {}).items()
+        }
+        default = "Original" if category == ORIGINAL else category
+        return Track(
+            category=category,
+            title=str(system.get("title") or default),
+            model=_text(system.get("model")),
+            run=_text(system.get("run")),
+            files=files,
+            loudness_lufs=(raw.get("loudness_lufs") or {}).get(category),
+            gain_db=(raw.get("gain_db") or {}).get(category),
+            scores=scores,
+            pictures={
+                kind: self.picture(name, category, kind, p)
+                for kind, p in ((raw.get("pictures") or {}).get(category) or {}).items()
+                if p
+            },
+        )
+
+    def picture(self, name: str, category: str, kind: str, raw: Mapping[str, Any]) -> Picture:
+        pointer = [name, "pictures", category, kind]
+        light = self.media([*pointer, "light"], raw["light"])
+        dark = self.media([*pointer, "dark"], raw["dark"]) if raw.get("dark") else None
+        width, height = _png_size(self.source / light)
+        return Picture(kind, light, dark, str(raw.get("alt") or ""), width, height, _plot(raw))
+
+    def media(self, pointer: list[str | int], value: str) -> str:
+        media_path(value, self.path, pointer)
+        file = self.source / value
+        if not file.is_file() or not file.resolve().is_relative_to(self.source.resolve()):
+            raise DataError(
+                f"{field_name(pointer)}: the file {value!r} is missing; run python build_site.py to make it",
+                path=self.path,
+                line=line_of(read_text(self.path), pointer),
+            )
+        return value
+
+
+def _plot(raw: Mapping[str, Any]) -> tuple[float, float] | None:
+    plot = raw.get("plot")
+    if isinstance(plot, Mapping) and {"left", "right"} <= plot.keys():
+        return float(plot["left"]), float(plot["right"])
+    return None
+
+
+def _order(form: str) -> tuple[int, str]:
+    return (FORMATS.index(form) if form in FORMATS else len(FORMATS), form)
+
+
+def _read_results(path: Path) -> Results:
+    raw = read_document(path)
+    validate(raw, "results", path)
+    aggregates = {}
+    for a in raw["aggregates"]:
+        aggregates[a["category"], a["metric"]] = Aggregate(
+            category=a["category"],
+            metric=a["metric"],
+            n_ok=int(a.get("n_ok") or 0),
+            n_undefined=int(a.get("n_undefined") or 0),
+            n_failed=int(a.get("n_failed") or 0),
+            mean=a.get("mean"),
+            median=a.get("median"),
+            low=a.get("low"),
+            high=a.get("high"),
+            level=float(a.get("level") or 0.95),
+            method=_text(a.get("method")),
+            raw=a,
+        )
+    return Results(
+        collection=raw["collection"],
+        title=str(raw.get("title") or raw["collection"]),
+        run=str(raw["run"]),
+        corpus=raw.get("corpus") or {},
+        selection=raw.get("selection") or {},
+        worst=raw.get("worst") or {},
+        level_policy=raw.get("level_policy") or {},
+        systems=tuple(
+            System(s["category"], _text(s.get("model")), str(s.get("title") or s["category"]), s)
+            for s in raw["systems"]
+        ),
+        metrics=tuple(
+            Metric(
+                m["name"],
+                str(m.get("title") or m["name"]),
+                "" if m.get("unit") == "1" else str(m.get("unit") or ""),
+                bool(m.get("higher_is_better")),
+                _text(m.get("definition_sha256")),
+                m,
+            )
+            for m in raw["metrics"]
+        ),
+        aggregates=aggregates,
+        differences=tuple(
+            Difference(
+                d["category"],
+                d["baseline"],
+                d["metric"],
+                int(d.get("n") or 0),
+                d.get("mean"),
+                d.get("low"),
+                d.get("high"),
+            )
+            for d in raw.get("differences") or []
+        ),
+        failures=tuple(raw.get("failures") or []),
+    )
+
+
+def _read_collection(path: Path, source: Path) -> tuple[Any, tuple[Sample, ...]]:
+    document = read_document(path)
+    if document is None:
+        document = {}
+    validate(document, "collection", path)
+    wrong = [key for key in document if not isinstance(key, str)]
+    if wrong:
+        raise DataError(
+            f"the sample id {wrong[0]!r} must be a text: put it in quotes",
+            path=path,
+            line=line_of(read_text(path), [str(wrong[0])], key=True),
+        )
+    return document, tuple(_CollectionReader(path, source).samples(document))
+
+
+def read_companion(source: Path) -> Companion:
+    """Read everything below ``_data/``.
+
+    Args:
+        source: The companion's folder.
+
+    Returns:
+        The companion; collections in the order in which ``site.yml`` asks for them.
+
+    Raises:
+        DataError: For the first document that is broken, does not hold its schema, or names a file that is missing.
+    """
+    site = read_site(source)
+    folder = source / "_data"
+    names = {p.stem for p in (folder / "results").glob("*.json")} if (folder / "results").is_dir() else set()
+    jobs = {job.collection: job for job in site.jobs}
+    wanted = list(dict.fromkeys([*jobs, *sorted(names)]))
+
+    data: dict[str, Any] = {"site": site.raw}
+    samples: dict[str, tuple[Sample, ...]] = {}
+    documents: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in _DATA_SUFFIXES or not path.is_file() or path.stem == "site":
+            continue
+        base = path.stem.removesuffix(WORST_SUFFIX)
+        if path.suffix == ".yml" and base in wanted:
+            data[path.stem], samples[path.stem] = _read_collection(path, source)
+            documents[f"data/{path.name}"] = path
+        else:
+            data[path.stem] = read_document(path)
+
+    results: dict[str, Results] = {}
+    for name in wanted:
+        path = folder / "results" / f"{name}.json"
+        if path.is_file():
+            results[name] = _read_results(path)
+            documents[f"data/results/{name}.json"] = path
+
+    runs: dict[str, Run] = {}
+    for path in sorted((folder / "runs").glob("*.json")) if (folder / "runs").is_dir() else ():
+        raw = read_document(path)
+        validate(raw, "run", path)
+        run = Run(str(raw["run_id"]), path, raw)
+        if run.id != path.stem:
+            raise DataError(f"run_id: {run.id!r} must be the file's name {path.stem!r}", path=path)
+        runs[run.id] = run
+        documents[f"data/runs/{path.name}"] = path
+
+    collections = []
+    for name in wanted:
+        job = jobs.get(name)
+        if name not in samples and name not in results:
+            continue
+        title = results[name].title if name in results else job.title if job else name
+        worst = None
+        if samples.get(name + WORST_SUFFIX):
+            worst = Collection(name + WORST_SUFFIX, title, samples[name + WORST_SUFFIX], results.get(name), job)
+        collections.append(Collection(name, title, samples.get(name, ()), results.get(name), job, worst))
+    companion = Companion(source, site, tuple(collections), runs, data, documents)
+    _check_runs(companion)
+    return companion
+
+
+def _check_runs(companion: Companion) -> None:
+    """Every number links to the record of its run, so that record has to be there."""
+    for collection in companion.collections:
+        named: dict[str, str] = {}
+        if collection.results:
+            named[f"results/{collection.name}.json"] = collection.results.run
+        for part in (collection, collection.worst):
+            for sample in part.samples if part else ():
+                for track in sample.tracks:
+                    if track.run:
+                        named.setdefault(f"{part.name if part else ''}.yml", track.run)
+                        if track.run not in companion.runs:
+                            named[f"{part.name if part else ''}.yml"] = track.run
+        for file, run in named.items():
+            if run not in companion.runs:
+                path = companion.source / "_data" / file
+                hint = did_you_mean(run, companion.runs)
+                raise DataError(f"the run record _data/runs/{run}.json is missing{hint}", path=path)
