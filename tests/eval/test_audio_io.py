@@ -40,9 +40,7 @@ def test_read_gives_channels_first_float32(tmp_path: Path) -> None:
         (".flac", "PCM_24", 48_000, 2**-23),
     ],
 )
-def test_lossless_formats_and_rates(
-    tmp_path: Path, suffix: str, subtype: str, rate: int, step: float
-) -> None:
+def test_lossless_formats_and_rates(tmp_path: Path, suffix: str, subtype: str, rate: int, step: float) -> None:
     path = tmp_path / f"a{suffix}"
     signal = chirp(50, 3_000, 0.5, rate)
     soundfile.write(path, signal, rate, subtype=subtype)
@@ -67,9 +65,7 @@ def test_a_part_of_a_file(tmp_path: Path) -> None:
     signal = chirp(duration_s=0.3)
     soundfile.write(path, signal, 16_000)
     whole = audio_io.read(path).waveform
-    np.testing.assert_array_equal(
-        audio_io.read(path, start_samples=100, frames=50).waveform, whole[:, 100:150]
-    )
+    np.testing.assert_array_equal(audio_io.read(path, start_samples=100, frames=50).waveform, whole[:, 100:150])
     np.testing.assert_array_equal(audio_io.read(path, start_samples=4_700).waveform, whole[:, 4_700:])
     for start, frames in ((-1, 5), (4_800, -1), (4_790, 11), (0, 0)):
         with pytest.raises(AudioError, match="are not all in its 4800"):
@@ -204,9 +200,7 @@ def test_quantise_rounds_halves_to_even_and_limits() -> None:
         audio_io.quantise(values, 20)
 
 
-@pytest.mark.parametrize(
-    ("from_hz", "to_hz"), [(16_000, 22_050), (48_000, 16_000), (44_100, 16_000), (8_000, 96_000)]
-)
+@pytest.mark.parametrize(("from_hz", "to_hz"), [(16_000, 22_050), (48_000, 16_000), (44_100, 16_000), (8_000, 96_000)])
 def test_resample_length_and_tone(from_hz: int, to_hz: int) -> None:
     for frames in (1, 7, 1_001, from_hz):
         got = audio_io.resample(np.zeros((2, frames)), from_hz, to_hz)
@@ -281,9 +275,7 @@ def test_ogg_pages_have_the_fixed_serial_and_right_checksums(tmp_path: Path) -> 
     # The same encoder without our serial decodes to the same samples
     plain = io.BytesIO()
     exact = audio_io.quantise(signal, 16).astype(np.float32) / 2**15
-    with soundfile.SoundFile(
-        plain, "w", 22_050, 1, subtype="VORBIS", format="OGG", compression_level=0.4
-    ) as stream:
+    with soundfile.SoundFile(plain, "w", 22_050, 1, subtype="VORBIS", format="OGG", compression_level=0.4) as stream:
         for start in range(0, exact.size, 65_536):
             stream.write(exact[start : start + 65_536])
     decoded = soundfile.read(io.BytesIO(plain.getvalue()), dtype="float32")[0]
@@ -318,9 +310,7 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.wav"
     audio_io.write_float(path, tone(), 16_000)
     before = path.read_bytes()
@@ -378,9 +368,7 @@ def test_loudness_gates_out_the_pause() -> None:
 def test_loudness_agrees_with_pyloudnorm() -> None:
     pyloudnorm = pytest.importorskip("pyloudnorm")
     rate = 48_000
-    signal = np.concatenate(
-        (chirp(60, 2_000, 4.0, rate), 0.1 * chirp(60, 2_000, 4.0, rate), silence(2.0, rate))
-    )
+    signal = np.concatenate((chirp(60, 2_000, 4.0, rate), 0.1 * chirp(60, 2_000, 4.0, rate), silence(2.0, rate)))
     wanted = pyloudnorm.Meter(rate).integrated_loudness(signal)
     assert audio_io.loudness_lufs(signal, rate) == pytest.approx(wanted, abs=0.1)
 

@@ -44,9 +44,7 @@ def note_fields(name: str, **changes: Any) -> dict[str, Any]:
     return {**fields, **changes}
 
 
-def make_nsynth(
-    root: Path, splits: Mapping[str, list[str]], *, suffix: str = ".wav", audio: bool = True
-) -> Path:
+def make_nsynth(root: Path, splits: Mapping[str, list[str]], *, suffix: str = ".wav", audio: bool = True) -> Path:
     """An NSynth corpus with the given note names in each split."""
     for split, names in splits.items():
         (root / split / "audio").mkdir(parents=True)
@@ -59,9 +57,7 @@ def make_nsynth(
 
 def notes(count: int, instruments: int = 10, family: str = "bass") -> list[str]:
     """Names of notes, spread over instruments and pitches."""
-    return sorted(
-        f"{family}_acoustic_{n % instruments:03d}-{21 + n % 88:03d}-{n % 128:03d}" for n in range(count)
-    )
+    return sorted(f"{family}_acoustic_{n % instruments:03d}-{21 + n % 88:03d}-{n % 128:03d}" for n in range(count))
 
 
 def samples_of(path: Path) -> np.ndarray:

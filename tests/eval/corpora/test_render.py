@@ -105,9 +105,7 @@ def test_a_note_depends_on_nothing_that_was_rendered_before() -> None:
 def test_rendered_notes_are_a_corpus_and_repeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Three presets are enough here; their gains are what takes the time
     few = [p for p in PRESETS if p.name in ("Acoustic Bass", "Celesta", "Violin")]
-    monkeypatch.setattr(
-        render_notes, "presets", lambda *, held_out: [p for p in few if p.held_out is held_out]
-    )
+    monkeypatch.setattr(render_notes, "presets", lambda *, held_out: [p for p in few if p.held_out is held_out])
     for name, count in (("a", 24), ("b", 9)):
         assert main(["render", "--notes", str(count), "--output", str(tmp_path / name)]) == 0
     corpus = open_corpus(tmp_path / "a" / "notes")
@@ -167,9 +165,7 @@ def test_the_shipped_set_is_rendered_again_byte_for_byte(tmp_path: Path) -> None
         _same_versions(part)
     assert main(["render", "--held-out", "--output", str(tmp_path)]) == 0
     made = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file())
-    shipped = sorted(
-        p.relative_to(HELD_OUT) for p in HELD_OUT.rglob("*") if p.is_file() and p.name != "LICENSE.md"
-    )
+    shipped = sorted(p.relative_to(HELD_OUT) for p in HELD_OUT.rglob("*") if p.is_file() and p.name != "LICENSE.md")
     assert made == shipped
     names = [path.as_posix() for path in made if path.name != "RECIPE.md"]
     assert filecmp.cmpfiles(tmp_path, HELD_OUT, names, shallow=False) == (names, [], [])
@@ -194,9 +190,7 @@ def test_shipped_labels_fit_what_is_heard() -> None:
             sounding = {n["pitch"] for n in clip.labels["notes"] if n["start_s"] < note["end_s"] and
                         n["end_s"] > note["start_s"]}  # fmt: skip
             if note["pitch"] >= 48 and not {note["pitch"] + 6 - 12 * k for k in range(4)} & sounding:
-                margins.append(
-                    _level_db(power, hertz, frequency) - _level_db(power, hertz, frequency * 2**0.5)
-                )
+                margins.append(_level_db(power, hertz, frequency) - _level_db(power, hertz, frequency * 2**0.5))
         assert len(margins) > 5, clip.clip_id
         assert np.median(margins) > 10, (clip.clip_id, clip.labels["ensemble"], np.median(margins))
 
@@ -226,9 +220,7 @@ def test_a_missing_or_wrong_sound_font(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_library(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_library(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     font = tmp_path / "a.sf2"
     font.write_bytes(b"RIFF\0\0\0\0sfbk")
     monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
@@ -263,9 +255,7 @@ def test_outputs_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "notes").mkdir()
     assert "is already there" in _error(["render", "--notes", "3", "--output", str(tmp_path)], capsys)
     assert "is already there" in _error(["heldout", "--output", str(tmp_path)], capsys)
-    assert "fixed size" in _error(
-        ["render", "--held-out", "--notes", "3", "--output", str(tmp_path / "x")], capsys
-    )
+    assert "fixed size" in _error(["render", "--held-out", "--notes", "3", "--output", str(tmp_path / "x")], capsys)
     (tmp_path / "file").write_text("")
     message = _error(["render", "--notes", "3", "--output", str(tmp_path / "file")], capsys, status=1)
     assert "cannot be made" in message
@@ -277,9 +267,7 @@ def test_a_failure_half_way_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = [p for p in PRESETS if p.name == "Celesta"]
-    monkeypatch.setattr(
-        render_notes, "presets", lambda *, held_out: [p for p in few if p.held_out is held_out]
-    )
+    monkeypatch.setattr(render_notes, "presets", lambda *, held_out: [p for p in few if p.held_out is held_out])
     monkeypatch.setattr(render_notes, "_LOWEST_OTHER_VELOCITY", 128)
     write = audio_io.write_bytes
     written: list[Path] = []

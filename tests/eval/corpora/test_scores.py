@@ -59,8 +59,7 @@ def test_notes_are_those_that_music21_reads(path: str) -> None:
         for pitch in note.pitches
     )
     got = Counter(
-        (round(float(note.start), 4), note.pitch, round(float(note.duration), 4))
-        for note in scores.read_notes(path)
+        (round(float(note.start), 4), note.pitch, round(float(note.duration), 4)) for note in scores.read_notes(path)
     )
     assert got == wanted
 

@@ -26,12 +26,9 @@ def test_random_split_is_scikit_learns(count: int, share: float, state: int) -> 
 
 
 def test_hash_rule_separates_groups(tmp_path: Path) -> None:
-    corpus = open_corpus(
-        make_nsynth(tmp_path, {"train": notes(150, 30), "valid": notes(50, 30, "brass")}, audio=False)
-    )
+    corpus = open_corpus(make_nsynth(tmp_path, {"train": notes(150, 30), "valid": notes(50, 30, "brass")}, audio=False))
     groups = {
-        split: {clip.group for clip in corpus.clips(split=split, rule="hash")}
-        for split in ("train", "valid", "test")
+        split: {clip.group for clip in corpus.clips(split=split, rule="hash")} for split in ("train", "valid", "test")
     }
     assert sum(map(len, groups.values())) == len(set().union(*groups.values())) == 60
     for split, names in groups.items():

@@ -1,0 +1,328 @@
+"""An evaluation from its settings to results: corpus opened, systems loaded, clips run, the run recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eval.corpora import open_corpus
+from eval.corpora.base import FolderCorpus
+from eval.metrics import METRICS, definition, metric
+from eval.protocols import Progress, System
+from eval.results import ResultsStore
+from eval.runner import Runner, RunReport, SystemEntry, code_sha256, pick_device
+from eval.timing import peak_memory
+from models import registry
+from models.errors import CorpusError, EarwitnessError, InputError
+
+if TYPE_CHECKING:
+    from eval.corpora import Clip
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_SEED = 20261121
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What to evaluate, and how.
+
+    Attributes:
+        corpus: Folder.
+        models: ``NAME`` or ``NAME@CHECKPOINT_FOLDER``.
+        split: Split of the corpus; the first of ``test``, ``valid`` and ``all`` that the rule has when None.
+        rule: Rule of splitting; the corpus's default when None.
+        layout: Folder layout; found out when None.
+        clip_s: Cut recordings into clips of this length.
+        max_clips: At most so many clips of each recording.
+        limit: At most so many clips of the split, in the order of their ids.
+        metrics: Names; all of the table when empty.
+        seed: Seed of the run.
+    """
+
+    corpus: Path
+    models: tuple[str, ...]
+    split: str | None = None
+    rule: str | None = None
+    layout: str | None = None
+    clip_s: float | None = None
+    max_clips: int | None = None
+    limit: int | None = None
+    metrics: tuple[str, ...] = ()
+    seed: int = DEFAULT_SEED
+
+    def settings(self) -> dict[str, Any]:
+        """The settings as JSON values; the corpus by its folder name, because its place does not matter."""
+        return {
+            **asdict(self),
+            "corpus": self.corpus.name,
+            "models": list(self.models),
+            "metrics": list(self.metric_names),
+        }
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Metrics to compute.
+
+        Raises:
+            InputError: If one is not known.
+        """
+        return [metric(name).name for name in self.metrics] or list(METRICS)
+
+
+@dataclass
+class OpenedCorpus:
+    """A corpus with one split chosen."""
+
+    corpus: FolderCorpus
+    split: str
+    rule: str
+    limit: int | None = None
+    content_sha256: str = field(default="", init=False)
+
+    def clips(self) -> Iterator[Clip]:
+        """The clips of the split, in the order of their ids."""
+        clips = self.corpus.clips(split=self.split, rule=self.rule)
+        return clips if self.limit is None else islice(clips, self.limit)
+
+    def fingerprint(self) -> str:
+        """Cheap hash of the files of the split."""
+        return f"{self.corpus.fingerprint(split=self.split, rule=self.rule)} {self.limit}"
+
+    def describe(self, clips: int, groups: int) -> dict[str, Any]:
+        """What results say about it."""
+        if not self.content_sha256:
+            self.content_sha256 = self.corpus.content_sha256(split=self.split, rule=self.rule)
+        facts: dict[str, Any] = {
+            "name": self.corpus.name,
+            "layout": self.corpus.layout,
+            "split": self.split,
+            "rule": self.rule,
+            "rule_text": self.corpus.rules()[self.rule],
+            "content_sha256": self.content_sha256,
+            "clips": clips,
+            "groups": groups,
+            "group_means": self.corpus.group_means,
+        }
+        if self.corpus.clip_s is not None:
+            facts["clip_s"] = self.corpus.clip_s
+        if self.limit is not None:
+            facts["limit"] = self.limit
+        return facts
+
+
+def open_split(wanted: Evaluation) -> OpenedCorpus:
+    """Open the corpus of an evaluation and settle split and rule.
+
+    Raises:
+        CorpusError: If there is no such corpus, rule or split.
+    """
+    options = {k: v for k, v in (("clip_s", wanted.clip_s), ("max_clips", wanted.max_clips)) if v is not None}
+    corpus = open_corpus(wanted.corpus, layout=wanted.layout, **options)
+    rule = wanted.rule or corpus.default_rule
+    known = corpus.splits(rule)
+    split = wanted.split or next((name for name in ("test", "valid", "all", *known) if name in known), None)
+    if split is None or split not in known:
+        raise CorpusError(
+            f"{wanted.corpus}: no split {split!r} under rule {rule!r}; there are {', '.join(known) or 'none'}"
+        )
+    return OpenedCorpus(corpus, split, rule, wanted.limit)
+
+
+def system_entries(models: Sequence[str], device: str = "cpu") -> list[SystemEntry]:
+    """Resolve ``NAME`` and ``NAME@CHECKPOINT_FOLDER``; nothing heavy is loaded yet.
+
+    Raises:
+        InputError: If a name is unknown or occurs twice.
+        CheckpointError: If a checkpoint is missing.
+    """
+    entries: list[SystemEntry] = []
+    versions = " ".join(importlib.metadata.version(name).partition("+")[0] for name in ("torch", "soxr"))
+    for text in models:
+        name, _, folder = text.partition("@")
+        checkpoint = Path(folder) if folder else None
+        key = hashlib.sha256(
+            f"{registry.fingerprint(name, checkpoint)} {code_sha256('models')} {versions}".encode()
+        ).hexdigest()
+        column = f"{name}@{checkpoint.name}" if checkpoint else name
+        if any(entry.name == column for entry in entries):
+            raise InputError(f"model {column!r} is named twice")
+
+        def load(name: str = name, checkpoint: Path | None = checkpoint) -> System:
+            return registry.load(name, checkpoint=checkpoint, device=device)
+
+        entries.append(SystemEntry(column, key, load))
+    if not entries:
+        raise InputError(f"no model is named; known: {', '.join(registry.MODELS)}")
+    return entries
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run."""
+
+    report: RunReport
+    document: Mapping[str, Any]
+    opened: OpenedCorpus
+    runner: Runner
+
+
+def evaluate(
+    wanted: Evaluation,
+    store: ResultsStore,
+    *,
+    device: str = "auto",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+    command: str = "",
+) -> Finished:
+    """Run an evaluation into a store.
+
+    Args:
+        wanted: What to evaluate.
+        store: Where results go.
+        device: ``auto``, ``cpu``, ``cuda`` …
+        batch_size: Clips in a full batch.
+        workers: Pieces of work side by side.
+        retry_failed: Whether to try again what failed before.
+        progress: Whoever watches.
+        command: The command line, for the record.
+
+    Raises:
+        EarwitnessError: If the job cannot be done.
+    """
+    opened = open_split(wanted)
+    device = pick_device(device)
+    systems = system_entries(wanted.models, device)
+    created = datetime.now(UTC)
+    settings = wanted.settings()
+    digest = hashlib.sha256(json.dumps([settings, [s.key for s in systems], str(created)]).encode()).hexdigest()
+    run_id = f"{created:%Y%m%dT%H%M%SZ}-{digest[:8]}"
+    store.add_run(run_id, f"{created:%Y-%m-%dT%H:%M:%SZ}", command, settings)
+    runner = Runner(
+        store,
+        systems,
+        wanted.metric_names,
+        seed=wanted.seed,
+        run_id=run_id,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        retry_failed=retry_failed,
+        progress=progress,
+    )
+    with peak_memory(device) as memory:
+        report = runner.run(opened.clips)
+    if not report.clips:
+        raise CorpusError(f"{wanted.corpus}: split {opened.split!r} under rule {opened.rule!r} has no clips")
+    groups = {store.clip(clip_id).group for clip_id in report.clip_ids}
+    busy = sum(report.stage_seconds.values())
+    document = {
+        "schema_version": 1,
+        "run_id": run_id,
+        "command": command or "evaluate",
+        "created": f"{created:%Y-%m-%dT%H:%M:%SZ}",
+        "seed": wanted.seed,
+        "device": device_name(device),
+        "environment": environment(),
+        "code": code_state(),
+        "models": [],
+        "corpus": opened.describe(report.clips, len(groups)),
+        "metrics": {name: definition(name) for name in wanted.metric_names},
+        "settings": {**settings, "batch_size": runner.batch_size, "workers": runner.workers},
+        "wall_s": round(report.wall_s, 3),
+        "stage_seconds": {
+            **{stage: round(seconds, 3) for stage, seconds in report.stage_seconds.items()},
+            "other": round(max(0.0, report.wall_s * report.workers - busy), 3),
+        },
+        "peak_memory_bytes": memory.bytes,
+        "clips": {"total": report.clips, "ok": report.clips - report.failed_clips, "failed": report.failed_clips},
+        "outputs": {"computed": report.computed, "kept": report.kept, "failed": report.failed},
+    }
+    store.finish_run(run_id, document)
+    if report.failed == report.clips * len(systems):
+        raise EarwitnessError(
+            f"{wanted.corpus}: none of {report.clips} clips could be scored; first: {report.first_error}"
+        )
+    return Finished(report, document, opened, runner)
+
+
+def describe_systems(finished: Finished) -> list[dict[str, Any]]:
+    """Full descriptions of the systems of a run, loading those that had nothing to do."""
+    described = []
+    for name, entry in finished.runner.systems.items():
+        system = finished.runner.system(entry)
+        table_name, _, folder = name.partition("@")
+        title = f"{system.title} ({folder})" if folder else system.title
+        summary = registry.entry(table_name).summary
+        described.append({**system.describe(), "name": name, "title": title, "summary": summary})
+    return described
+
+
+def device_name(device: str) -> str:
+    """A device for readers: ``cpu``, or the name of the GPU."""
+    if device.startswith("cuda"):
+        import torch
+
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return device
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def environment() -> dict[str, Any]:
+    """Versions and the machine, as far as they can change a number."""
+    import torch
+
+    versions = {}
+    for package in ("torch", "numpy", "scipy", "soundfile", "soxr", "pillow"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        **versions,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def code_state() -> dict[str, Any]:
+    """Commit, whether files differ from it, and a hash of the code itself."""
+    commit: str | None = None
+    dirty: bool | None = None
+    if (ROOT / ".git").exists():
+        try:
+            commit = _git("rev-parse", "HEAD") or None
+            dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
+        except (OSError, subprocess.SubprocessError):
+            commit, dirty = None, None
+    digest = hashlib.sha256(f"{code_sha256('eval')} {code_sha256('models')}".encode()).hexdigest()
+    return {"commit": commit, "dirty": dirty, "sha256": digest}
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=20, check=True)
+    return done.stdout.strip()

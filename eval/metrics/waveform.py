@@ -1,0 +1,122 @@
+"""Distances between waveforms, sample by sample.
+
+All of them see phase: a reconstruction with a free phase (Griffin-Lim, most generative models) can sound right and
+score badly here.
+
+* :func:`waveform_l1`: mean absolute error.
+* :func:`waveform_mse`: mean squared error.
+* :func:`si_sdr`: scale-invariant signal-to-distortion ratio (Le Roux et al., ICASSP 2019).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from eval.metrics.kernels import Array, Kernel, kernel_for
+from eval.metrics.pairs import per_clip
+
+
+def waveform_l1(estimate: Tensor, reference: Tensor) -> Tensor:
+    """Mean absolute error, ``mean |ŷ − y|``.
+
+    Zero for equal signals; lower is better; symmetric; proportional to a common gain.
+
+    Args:
+        estimate: Synthesised waveform, shape ``(..., time)``, full scale at 1.
+        reference: Recorded waveform, same shape and sample rate.
+
+    Returns:
+        Error relative to full scale per clip, shape ``(...)``, float64, in ``[0, ∞)``.
+
+    Raises:
+        ValueError: If the shapes differ or there is no sample.
+
+    >>> waveform_l1(torch.tensor([0.5, 0.0]), torch.tensor([0.0, 0.0]))
+    tensor(0.2500, dtype=torch.float64)
+    """
+
+    def value(e: Tensor, r: Tensor) -> Tensor:
+        kernel, gap = _gap(e, r)
+        return kernel.to_tensor([kernel.total(kernel.absolute(gap, gap)) / e.numel()])[0]
+
+    return per_clip(estimate, reference, value)
+
+
+def waveform_mse(estimate: Tensor, reference: Tensor) -> Tensor:
+    """Mean squared error, ``mean (ŷ − y)²``.
+
+    Zero for equal signals; lower is better; symmetric; proportional to the square of a common gain.
+
+    Args:
+        estimate: Synthesised waveform, shape ``(..., time)``, full scale at 1.
+        reference: Recorded waveform, same shape and sample rate.
+
+    Returns:
+        Error relative to full scale squared per clip, shape ``(...)``, float64, in ``[0, ∞)``.
+
+    Raises:
+        ValueError: If the shapes differ or there is no sample.
+
+    >>> waveform_mse(torch.tensor([0.5, 0.0]), torch.tensor([0.0, 0.0]))
+    tensor(0.1250, dtype=torch.float64)
+    """
+
+    def value(e: Tensor, r: Tensor) -> Tensor:
+        kernel, gap = _gap(e, r)
+        return kernel.to_tensor([kernel.dot(gap, gap) / e.numel()])[0]
+
+    return per_clip(estimate, reference, value)
+
+
+def si_sdr(estimate: Tensor, reference: Tensor, *, zero_mean: bool = True, eps: float = 0.0) -> Tensor:
+    """Scale-invariant signal-to-distortion ratio.
+
+    ``10·log10(‖αy‖² / ‖αy − ŷ‖²)`` with ``α = ⟨ŷ, y⟩ / ⟨y, y⟩``: the energy of the part of the estimate that follows
+    the reference over the energy of the rest. Higher is better. Blind to gain and polarity of either signal and, with
+    ``zero_mean``, to a constant offset; symmetric in its arguments.
+
+    Args:
+        estimate: Synthesised waveform, shape ``(..., time)``, full scale at 1.
+        reference: Recorded waveform, same shape and sample rate.
+        zero_mean: Take the mean off both signals first.
+        eps: Added to both parts of both ratios. It makes a silent estimate score 0 dB and caps good scores by level;
+            for comparison with libraries that do this, not for measuring.
+
+    Returns:
+        Ratio in dB per clip, shape ``(...)``, float64. With ``eps=0``, ``inf`` for a scaled copy of the reference,
+        ``-inf`` for an estimate without any part of it, and ``nan`` where either signal is silent or, with
+        ``zero_mean``, constant.
+
+    Raises:
+        ValueError: If the shapes differ or there is no sample.
+
+    Source:
+        Le Roux, Wisdom, Erdogan and Hershey, "SDR – half-baked or well done?", ICASSP 2019.
+
+    >>> si_sdr(torch.tensor([1.0, 1.0, -1.0, -1.0]), torch.tensor([1.0, 0.0, -1.0, 0.0]))
+    tensor(0., dtype=torch.float64)
+    """
+
+    def value(e: Tensor, r: Tensor) -> Tensor:
+        kernel = kernel_for(e.device)
+        pair = [kernel.from_tensor(e), kernel.from_tensor(r)]
+        if zero_mean:
+            pair = [a - kernel.total(a) / e.numel() for a in pair]
+        sums = kernel.to_tensor([kernel.dot(*pair), kernel.dot(pair[1], pair[1]), kernel.dot(pair[0], pair[0])])
+        scale = (sums[0] + eps) / (sums[1] + eps)
+        target = pair[1] * (scale if e.is_cuda else float(scale))
+        gap = kernel.subtract(target, pair[0], kernel.buffer("gap", (e.numel(),)))
+        signal, error = kernel.to_tensor([kernel.dot(target, target), kernel.dot(gap, gap)])
+        if not eps:
+            # A silent estimate has no part that could be compared: 0/0, not 0.
+            signal = torch.where(sums[2] > 0, signal, torch.nan)
+        return 10 * torch.log10((signal + eps) / (error + eps))
+
+    return per_clip(estimate, reference, value)
+
+
+def _gap(estimate: Tensor, reference: Tensor) -> tuple[Kernel, Array]:
+    kernel = kernel_for(estimate.device)
+    out = kernel.buffer("gap", (estimate.numel(),))
+    return kernel, kernel.subtract(kernel.from_tensor(estimate), kernel.from_tensor(reference), out)
