@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL import Image
 
-WIDTH, HEIGHT = 720, 360
-_LEFT, _RIGHT, _TOP, _BOTTOM = 74, 92, 14, 46
+# Drawn for a place some 280 pixels wide on a page, where the text is still ten pixels high.
+WIDTH, HEIGHT = 600, 400
+_LEFT, _RIGHT, _TOP, _BOTTOM = 92, 102, 16, 64
 _STEPS = 224
 _INKS = 32
-_TEXT_PX = 15
+_TEXT_PX = 22
 
 RANGE_DB = 80.0
 """Decibels from the top of a row's colour scale to its bottom."""
@@ -50,7 +51,7 @@ class Spectrogram:
         return float(self.level_db.max())
 
 
-def spectrogram(waveform: NDArray[Any], sample_rate_hz: int, *, rows: int = 300, columns: int = 554) -> Spectrogram:
+def spectrogram(waveform: NDArray[Any], sample_rate_hz: int, *, rows: int = 320, columns: int = 406) -> Spectrogram:
     """Spectrogram with a logarithmic frequency axis from 30 Hz to half the sample rate.
 
     Args:
@@ -179,7 +180,7 @@ def _time_ticks(duration_s: float) -> list[tuple[float, str]]:
         return []
     step = 10.0 ** math.floor(math.log10(duration_s))
     for divisor in (5.0, 2.0, 1.0):
-        if duration_s / (step / divisor) <= 8:
+        if duration_s / (step / divisor) <= 5:
             step /= divisor
             break
     return [(i * step / duration_s, f"{i * step:g}") for i in range(int(duration_s / step + 1e-9) + 1)]
@@ -217,7 +218,7 @@ class _Canvas:
         for share, name in ticks:
             x = min(self.right - 1, self.left + round(share * (self.right - self.left)))
             self._ink(slice(self.bottom, self.bottom + 5), x)
-            self.text(name, x, self.bottom + 7, anchor=(0.5, 0.0))
+            self.text(name, x, self.bottom + 6, anchor=(0.5, 0.0))
         self.text(label, (self.left + self.right) / 2, HEIGHT - 3, anchor=(0.5, 1.0))
 
     def y_axis(self, label: str, ticks: Sequence[tuple[float, str]]) -> None:
@@ -228,14 +229,14 @@ class _Canvas:
         self.text(label, 4, (self.top + self.bottom) / 2, anchor=(0.0, 0.5), turn=True)
 
     def bar(self, label: str, ticks: Sequence[tuple[float, str]]) -> None:
-        left = self.right + 18
+        left = self.right + 16
         height = self.bottom - self.top
         steps = np.arange(height)[::-1] * (_STEPS - 1) // (height - 1)
-        self.plane[self.top : self.bottom, left : left + 12] = steps.astype(np.uint8)[:, None]
+        self.plane[self.top : self.bottom, left : left + 14] = steps.astype(np.uint8)[:, None]
         for share, name in ticks:
             y = self.bottom - 1 - round(share * (height - 1))
-            self._ink(y, slice(left + 12, left + 16))
-            self.text(name, left + 19, y, anchor=(0.0, 0.5))
+            self._ink(y, slice(left + 14, left + 19))
+            self.text(name, left + 23, y, anchor=(0.0, 0.5))
         self.text(label, WIDTH - 3, HEIGHT - 3, anchor=(1.0, 1.0))
 
     def title(self, text: str) -> None:
