@@ -81,10 +81,10 @@ def test_a_code_map_shows_its_cells_low_bins_at_the_bottom() -> None:
     plane = np.asarray(opened(files["light"]))
     span = pictures.plot_span()
     left, right = round(span["left"] * pictures.WIDTH), round(span["right"] * pictures.WIDTH)
-    inside = plane[14:314, left:right]
+    inside = plane[16:336, left:right]
     filled = np.argwhere(inside == 223)
     assert len(filled) == pytest.approx(inside.size / 128, rel=0.1)
-    assert filled[:, 0].min() > 285 and filled[:, 1].max() < inside.shape[1] / 4 + 1
+    assert filled[:, 0].min() > 308 and filled[:, 1].max() < inside.shape[1] / 4 + 1
     assert set(np.unique(inside)) == {0, 223}
     assert "32 frequency bins by 4 time steps, 2 different codes of 512" in pictures.describe_codemap(
         codes, level="top", what="x", codebook_size=512
