@@ -44,12 +44,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _evaluate(options: argparse.Namespace, source: Path, command: str) -> int:
     """Run what is stale; returns the exit status."""
-    import eval.pipeline as pipeline
+    from eval.pipeline import EarwitnessError, evaluate_companion
     from eval.progress import Bar
 
     started = time.perf_counter()
     try:
-        report = pipeline.evaluate_companion(
+        report = evaluate_companion(
             source,
             corpus=options.corpus,
             layout=options.layout,
@@ -59,7 +59,7 @@ def _evaluate(options: argparse.Namespace, source: Path, command: str) -> int:
             progress=Bar(sys.stderr),
             command=command,
         )
-    except pipeline.EarwitnessError as wrong:  # type: ignore[attr-defined]
+    except EarwitnessError as wrong:
         print(f"error: {wrong}", file=sys.stderr)
         return 1
     for line in report.errors:

@@ -25,6 +25,8 @@ from eval.runner import ROOT, code_sha256, metric_key
 from eval.summary import choose_baseline
 from models.errors import EarwitnessError, InputError, ManifestError
 
+__all__ = ["EarwitnessError", "PipelineReport", "evaluate_companion", "fingerprint"]
+
 STATE = Path("_results") / "state.json"
 _LIBRARIES = ("numpy", "pillow", "soundfile", "soxr", "torch")
 
@@ -37,7 +39,7 @@ class PipelineReport:
         evaluated: Collections that were made anew.
         unchanged: Collections that needed nothing.
         errors: One line for every job that could not be done.
-        warnings: One line for every job with failed clips.
+        warnings: One line for every job with failed clips, and for every document edited since its evaluation.
     """
 
     evaluated: list[str] = field(default_factory=list)
@@ -109,6 +111,10 @@ def evaluate_companion(
             before = state.get(name)
             if before is not None and before["fingerprint"] == mark and _intact(source, before["files"]):
                 report.unchanged.append(name)
+                report.warnings += [
+                    f"{name}: {path} is not as the evaluation wrote it; the site shows it as it is now"
+                    for path in _edited(source, before["files"])
+                ]
                 continue
             files, warning = run_job(source, job, workers, progress, command)
         except (EarwitnessError, OSError) as error:
@@ -241,11 +247,21 @@ def _facts(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
+def _is_document(path: str) -> bool:
+    return path.startswith("_data/")
+
+
 def _intact(source: Path, files: Mapping[str, Sequence[int]]) -> bool:
+    """Whether everything is there, and media as they were; documents may have been edited since."""
     try:
-        return all(_facts(source / path) == list(facts) for path, facts in files.items())
+        return all(_facts(source / path) == list(facts) or _is_document(path) for path, facts in files.items())
     except OSError:
         return False
+
+
+def _edited(source: Path, files: Mapping[str, Sequence[int]]) -> list[str]:
+    """Documents that are not as the evaluation wrote them."""
+    return [path for path, facts in files.items() if _is_document(path) and _facts(source / path) != list(facts)]
 
 
 def _published(state: Mapping[str, Any]) -> set[str]:

@@ -385,3 +385,16 @@ def _example(folder: Path) -> Iterator[tuple[Path, str]]:
         if path.is_file():
             kind = {"results": "results", "runs": "run"}.get(path.parent.name)
             yield path, kind or ("site" if path.stem == "site" else "collection")
+
+
+def test_an_edited_manifest_is_kept_and_said_to_be_edited(tmp_path: Path) -> None:
+    root = make_companion(tmp_path / "c")
+    build(root)
+    path = root / "_data" / "tones.yml"
+    text = path.read_text(encoding="utf-8").replace("pitch:", "remark: by hand\n  pitch:", 1)
+    path.write_text(text, encoding="utf-8")
+    report = build(root)
+    assert (report.unchanged, report.errors) == (["tones"], []) and path.read_text(encoding="utf-8") == text
+    assert len(report.warnings) == 1 and "_data/tones.yml is not as the evaluation wrote it" in report.warnings[0]
+    path.unlink()
+    assert build(root).evaluated == ["tones"] and "by hand" not in path.read_text(encoding="utf-8")
