@@ -52,7 +52,8 @@ def test_other_notes_have_other_codes(system: VQVAE2System) -> None:
 
 def test_silence_stays_nearly_silent(system: VQVAE2System) -> None:
     y = system.reconstruct(torch.zeros(1, 64_000), sample_rate_hz=16_000, seeds=[0])
-    assert float(y.abs().max()) < 1e-3
+    assert float(y.square().mean().sqrt()) < 1e-4
+    assert float(y.abs().max()) < 5e-3
 
 
 def test_card_says_what_it_must(system: VQVAE2System) -> None:

@@ -1,0 +1,163 @@
+"""Command line of the models: train, list, card."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models import registry
+from models.errors import EarwitnessError, InputError
+
+if TYPE_CHECKING:
+    from models.training.loop import Progress
+
+# Spinning threads starve whatever else runs; the variable is read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Command-line arguments."""
+    parser = argparse.ArgumentParser(prog="python -m models", description="Train and inspect the models.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="train|list|card")
+    train = verbs.add_parser("train", help="train a model on the training split of corpora")
+    train.add_argument("name", metavar="NAME", help="model to train, see 'list'")
+    train.add_argument("--corpus", type=Path, action="append", required=True, metavar="PATH", help="folder, repeatable")
+    train.add_argument("--rule", help="split rule of the corpora (default: each corpus's own)")
+    length = train.add_mutually_exclusive_group(required=True)
+    length.add_argument("--steps", type=int, help="steps of the whole run")
+    length.add_argument("--minutes", type=float, help="wall time of the whole run, resumptions included")
+    train.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    train.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
+    train.add_argument("--seed", type=int, default=20261121, help="seed (default: %(default)s)")
+    train.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder of state, loss log and checkpoint (default: _results/training/NAME)",
+    )
+    train.add_argument("--width", type=int, default=128, help="channels (default: %(default)s)")
+    train.add_argument("--batch-size", type=int, default=8, help="clips per step (default: %(default)s)")
+    train.add_argument("--learning-rate", type=float, default=5e-4, help="peak rate (default: %(default)s)")
+    train.add_argument(
+        "--validation-share",
+        type=float,
+        default=0.03,
+        help="part of the clips to validate on (default: 0.03)",
+    )
+    verbs.add_parser("list", help="list the models")
+    card = verbs.add_parser("card", help="print the card of a model's checkpoint")
+    card.add_argument("name", metavar="NAME[@PATH]", help="model, and another checkpoint's folder if wanted")
+    return parser.parse_args(arguments)
+
+
+def print_list() -> None:
+    """One line per model."""
+    for line in registry.MODELS.values():
+        kind = "trainable" if line.trainable else "no weights"
+        print(f"{line.name:<12} {line.title:<18} {kind:<11} {line.summary}")
+
+
+def print_card(name: str) -> None:
+    """Card of a checkpoint, or the table line of a model that has none."""
+    name, _, path = name.partition("@")
+    folder = registry.checkpoint_folder(name, Path(path) if path else None)
+    if folder is None:
+        line = registry.entry(name)
+        card: object = {"name": line.name, "title": line.title, "summary": line.summary, "checkpoint": None}
+    else:
+        from models.card import read_card
+
+        card = read_card(folder)
+    print(json.dumps(card, indent=2, ensure_ascii=False))
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train, write the checkpoint, return the exit status."""
+    if not registry.entry(options.name).trainable:
+        raise InputError(f"model {options.name!r} has nothing to train")
+    from models.training.jobs import TrainingOptions, train_model
+
+    interrupted: list[int] = []
+    before = {
+        number: signal.signal(number, lambda caught, frame: interrupted.append(caught))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    started = time.monotonic()
+
+    def report(progress: Progress) -> None:
+        terms = " ".join(f"{key} {value:.4g}" for key, value in progress.terms.items())
+        left = time.strftime("%H:%M:%S", time.gmtime(progress.left_s))
+        print(f"step {progress.step}  {terms}  {progress.steps_per_s:.2f} steps/s  {left} left", flush=True)
+
+    def clips_read(n: int) -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+        if n % 1000 == 0:
+            print(f"{n} clips read", flush=True)
+
+    output = options.output or Path("_results/training") / options.name
+    try:
+        outcome = train_model(
+            TrainingOptions(
+                name=options.name,
+                corpora=tuple(options.corpus),
+                output=output,
+                rule=options.rule,
+                steps=options.steps,
+                minutes=options.minutes,
+                device=options.device,
+                resume=options.resume,
+                seed=options.seed,
+                width=options.width,
+                batch_size=options.batch_size,
+                learning_rate=options.learning_rate,
+                validation_share=options.validation_share,
+            ),
+            stop=lambda: bool(interrupted),
+            progress=report,
+            clips_read=clips_read,
+        )
+    except EarwitnessError:
+        # The reader's process receives Ctrl-C too; its complaint is not the news then.
+        if interrupted:
+            return 128 + interrupted[0]
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    print(f"{outcome.step} steps in {time.monotonic() - started:.0f} s; checkpoint and state in {output}")
+    if interrupted:
+        print("stopped early; go on with --resume", file=sys.stderr)
+        return 128 + interrupted[0]
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a verb; errors raised on purpose become one line."""
+    options = parse_arguments(arguments)
+    try:
+        if options.verb == "list":
+            print_list()
+        elif options.verb == "card":
+            print_card(options.name)
+        else:
+            return train(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (EarwitnessError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

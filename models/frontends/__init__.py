@@ -1,0 +1,1 @@
+"""Named, hashed signal front ends: one operation, one file."""

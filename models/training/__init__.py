@@ -1,0 +1,1 @@
+"""One resumable training loop, its data and its schedule."""
