@@ -25,7 +25,7 @@ def test_kept_numbers_are_of_the_shipped_weights(path: Path) -> None:
         folder = MODELS[system["model"]].checkpoint
         if folder is not None:
             card = json.loads((SHIPPED / folder / "card.json").read_text(encoding="utf-8"))
-            assert system["checkpoint_sha256"] == card["sha256"]
+            assert system["checkpoint_sha256"] == card["tensors_sha256"]
     run = json.loads((ROOT / "_data" / "runs" / f"{results['run']}.json").read_text(encoding="utf-8"))
     assert run["corpus"]["content_sha256"] == results["corpus"]["content_sha256"]
     assert run["clips"]["total"] == results["corpus"]["clips"]
