@@ -294,6 +294,11 @@ class Collection:
     worst: Collection | None = None
 
     @property
+    def numbers_only(self) -> bool:
+        """Whether no clip was meant to be published, as with recordings that may not be passed on."""
+        return not self.samples and self.results is not None and self.results.selection.get("count") == 0
+
+    @property
     def categories(self) -> dict[str, str]:
         """Category -> title of every track that occurs, in order."""
         return {t.category: t.title for s in self.samples for t in s.tracks}

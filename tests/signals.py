@@ -57,9 +57,7 @@ def chirp(
     return (amplitude * np.sin(angle)).astype(np.float32)
 
 
-def noise(
-    duration_s: float = 1.0, sample_rate_hz: int = 16_000, *, amplitude: float = 0.1, seed: int = 0
-) -> Signal:
+def noise(duration_s: float = 1.0, sample_rate_hz: int = 16_000, *, amplitude: float = 0.1, seed: int = 0) -> Signal:
     """White Gaussian noise with standard deviation ``amplitude``."""
     generator = np.random.default_rng(seed)
     return (amplitude * generator.standard_normal(_frames(duration_s, sample_rate_hz))).astype(np.float32)

@@ -82,9 +82,7 @@ def test_nothing_binds_the_bare_name_eval(path: Path) -> None:
     assert not wrong, f"{relative(path)} binds eval at lines {wrong}"
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in SOURCES if relative(p) not in ENTRY_POINTS], ids=relative
-)
+@pytest.mark.parametrize("path", [p for p in SOURCES if relative(p) not in ENTRY_POINTS], ids=relative)
 def test_only_entry_points_parse_arguments_log_and_print(path: Path) -> None:
     module = tree(path)
     wrong = [

@@ -21,11 +21,12 @@ def facet(collection: Collection) -> tuple[str, list[str]] | None:
 
 
 def pages(companion: Companion, prose: Mapping[str, Prose]) -> Iterator[Page]:
-    """Yield one page per collection, also for those that have not been evaluated yet."""
-    siblings = [(c.title, listening_path(c.name)) for c in companion.collections]
+    """Yield one page per collection, also for those not evaluated yet; none for those that publish numbers alone."""
+    shown = [c for c in companion.collections if not c.numbers_only]
+    siblings = [(c.title, listening_path(c.name)) for c in shown]
     done = {c.name for c in companion.collections}
     siblings += [(j.title, listening_path(j.collection)) for j in companion.site.jobs if j.collection not in done]
-    for collection in companion.collections:
+    for collection in shown:
         yield Page(
             path=listening_path(collection.name),
             template="listening.html",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import hashlib
 import os
 import shutil
@@ -243,3 +244,17 @@ def test_the_site_knows_nothing_of_the_machine(built_site: Path) -> None:
     for page in built_site.rglob("*"):
         if page.suffix in {".html", ".json", ".css", ".js"}:
             assert str(build_module.PROJECT) not in page.read_text(encoding="utf-8")
+
+
+def test_numbers_without_samples_have_no_listening_table(companion: Path, tmp_path: Path) -> None:
+    results = companion / "_data" / "results" / "tones.json"
+    document = json.loads(results.read_text(encoding="utf-8"))
+    document["selection"]["count"] = 0
+    results.write_text(json.dumps(document), encoding="utf-8")
+    for name in ("tones.yml", "tones_worst.yml"):
+        (companion / "_data" / name).unlink()
+    (companion / "about.md").unlink()
+    site = tmp_path / "site"
+    build(companion, site)
+    assert not (site / "listen").exists() and "listen/tones.html" not in _page(site, "models/codec.html")
+    assert 'class="num' in _page(site, "results.html")
