@@ -1,4 +1,4 @@
-"""Numbers on recordings that cannot be shipped are kept as documents; they must belong to the weights that are shipped."""
+"""Numbers on recordings that cannot be shipped are kept as documents, and must belong to the shipped weights."""
 
 from __future__ import annotations
 
