@@ -84,7 +84,7 @@ def test_wrong_input_exits_with_2_and_one_line(companion: Path, tmp_path: Path, 
 def test_a_failed_evaluation_still_builds_and_exits_with_1(
     companion: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import eval.pipeline as pipeline
+    from eval import pipeline
 
     seen: dict[str, Any] = {}
 
@@ -108,7 +108,7 @@ def test_a_failed_evaluation_still_builds_and_exits_with_1(
 def test_an_evaluation_error_is_one_line(
     companion: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import eval.pipeline as pipeline
+    from eval import pipeline
 
     def fake(source: Path, **_: Any) -> None:
         raise pipeline.EarwitnessError("broken")
@@ -120,7 +120,7 @@ def test_an_evaluation_error_is_one_line(
 
 
 def test_interrupting_exits_with_130(companion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import eval.pipeline as pipeline
+    from eval import pipeline
 
     def stop(source: Path, **_: Any) -> None:
         raise KeyboardInterrupt

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import yaml
 
-import eval.runner as runner_module
 from eval import manifest
+from eval import runner as runner_module
 from eval.metrics import METRICS
 from eval.pipeline import PipelineReport, evaluate_companion
 from models import registry
