@@ -24,11 +24,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import AudioError, OutputError
+from models.errors import AudioError, OutputError, system_reason
 
 BLOCK_FRAMES: Final = 65_536  # one Vorbis write of some two million frames crashes libsndfile 1.2
 FORMATS: Final = ("ogg", "flac", "wav")
-SUFFIXES: Final = (".wav", ".flac", ".ogg", ".oga", ".mp3")
 OGG_SERIAL: Final = 0x45415257
 _LARGEST_UNKNOWN: Final = 0xFFFFFFFF  # size that streaming writers put where the length is not known
 
@@ -169,7 +168,7 @@ def _check_there(path: Path) -> None:
         with path.open("rb"):
             pass
     except OSError as error:
-        raise AudioError(f"{_shown(path)}: {(error.strerror or str(error)).lower()}") from None
+        raise AudioError(f"{_shown(path)}: {system_reason(error)}") from None
     except ValueError:
         raise AudioError(f"{str(path)!r}: not a file name") from None
 
@@ -413,6 +412,19 @@ def write_float(path: Path, waveform: NDArray[Any], sample_rate_hz: int) -> None
     write_bytes(path, struct.pack("<4sI4s", b"RIFF", total, b"WAVE") + chunks + data)
 
 
+def make_folder(path: Path) -> Path:
+    """Make a folder, and those above it, where they are missing; returns it.
+
+    Raises:
+        OutputError: If it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be made ({system_reason(error)})") from None
+    return path
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that it is there whole or not at all.
 
@@ -426,7 +438,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({(error.strerror or str(error)).lower()})") from None
+        raise OutputError(f"{path}: cannot be written ({system_reason(error)})") from None
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

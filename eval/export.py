@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from eval import audio_io, pictures
 from eval.runner import safe_name
-from models.errors import InputError, OutputError
+from models.errors import InputError
 
 CEILING_DBFS = -0.3
 ORIGINAL = "original"
@@ -127,8 +127,8 @@ def export_row(
     """
     stem = safe_name(clip_id)
     gain = row_gain(versions)
-    audio_folder = _folder(folder / "assets" / "audio" / collection)
-    image_folder = _folder(folder / "assets" / "images" / collection)
+    audio_folder = audio_io.make_folder(folder / "assets" / "audio" / collection)
+    image_folder = audio_io.make_folder(folder / "assets" / "images" / collection)
     row = ExportedRow({}, {}, {}, {}, {}, [])
     drawn = {v.category: pictures.spectrogram(v.waveform * gain, sample_rate_hz) for v in versions}
     top_db = 5.0 * np.ceil(max(s.peak_db for s in drawn.values()) / 5.0)
@@ -180,11 +180,3 @@ def export_row(
             row.pictures[version.category][kind] = {**entry, "alt": alt, "plot": pictures.plot_span()}
         row.paths.extend(file["path"] for file in row.files[version.category].values())
     return row
-
-
-def _folder(path: Path) -> Path:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be made ({(error.strerror or str(error)).lower()})") from None
-    return path

@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
-from eval.audio_io import write_text
-from models.errors import ManifestError, OutputError
+from eval.audio_io import make_folder, write_text
+from models.errors import ManifestError
 
 SCHEMA_VERSION = 1
 SCHEMA_FOLDER = Path(__file__).resolve().parent.parent / "_data" / "schema"
@@ -111,10 +111,7 @@ def write_json(path: Path, document: Mapping[str, Any], kind: str) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path.parent}: cannot be made ({(error.strerror or str(error)).lower()})") from None
+    make_folder(path.parent)
     write_text(path, text)
 
 

@@ -293,7 +293,7 @@ def _read_state(source: Path) -> dict[str, Any]:
 
 
 def _write_state(source: Path, state: Mapping[str, Any]) -> None:
-    from eval.audio_io import write_text
+    from eval.audio_io import make_folder, write_text
 
-    (source / STATE).parent.mkdir(parents=True, exist_ok=True)
+    make_folder((source / STATE).parent)
     write_text(source / STATE, json.dumps({"schema_version": 1, "collections": state}, indent=1) + "\n")

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from models.errors import OutputError, StoreError
+from models.errors import OutputError, StoreError, system_reason
 
 SCHEMA_VERSION = 1
 FILE_NAME = "results.sqlite"
@@ -117,7 +117,7 @@ class ResultsStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(
-                f"{folder}: cannot be made ({_reason(error)}); name a folder that can be written"
+                f"{folder}: cannot be made ({system_reason(error)}); name a folder that can be written"
             ) from None
         self._access = threading.RLock()
         self._lock = _lock(folder)
@@ -351,17 +351,13 @@ class ResultsStore:
         return None if row is None or row[0] is None else dict(json.loads(row[0]))
 
 
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
-
-
 def _lock(folder: Path) -> IO[str]:
     """Hold the folder for this process; the lock goes with the process, however it ends."""
     path = folder / ".lock"
     try:
         stream = path.open("w")
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({_reason(error)})") from None
+        raise OutputError(f"{folder}: cannot be written ({system_reason(error)})") from None
     try:
         import fcntl
     except ImportError:

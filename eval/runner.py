@@ -26,7 +26,7 @@ from eval.metrics import definition_sha256, metric
 from eval.protocols import Progress, Silent, System
 from eval.results import ClipRow, OutputRow, ResultsStore, ScoreRow
 from eval.timing import stopwatch
-from models.errors import AudioError, EarwitnessError, InputError, OutputError
+from models.errors import AudioError, EarwitnessError, InputError
 
 if TYPE_CHECKING:
     from eval.corpora import Clip
@@ -531,10 +531,7 @@ class Runner:
 
         relative = f"outputs/{safe_name(model)}/{safe_name(clip_id)}.wav"
         path = self.store.folder / relative
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{path.parent}: cannot be made ({(error.strerror or str(error)).lower()})") from None
+        audio_io.make_folder(path.parent)
         audio_io.write_float(path, waveform, rate)
         return relative, audio_io.pcm_sha256(waveform, rate)
 

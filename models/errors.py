@@ -45,3 +45,8 @@ class StoreError(EarwitnessError):
 
 class OutputError(EarwitnessError):
     """An output folder cannot be written."""
+
+
+def system_reason(error: OSError) -> str:
+    """What the operating system says about a failure, in lower case, for use inside a message."""
+    return (error.strerror or str(error)).lower()

@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -79,30 +80,29 @@ def _write_ledger(destination: Path, files: Mapping[str, Mapping[str, Any]]) -> 
     _write_bytes(destination / LEDGER, text.encode())
 
 
-def _write_bytes(path: Path, data: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=".part-", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _copy(source: Path, path: Path) -> None:
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its place when all went well, and is removed otherwise."""
     descriptor, name = tempfile.mkstemp(prefix=".part-", dir=path.parent)
     os.close(descriptor)
     temporary = Path(name)
     try:
-        shutil.copyfile(source, temporary)
+        yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    with _replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _copy(source: Path, path: Path) -> None:
+    with _replacing(path) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def _inside(destination: Path, name: str, known_folders: set[Path]) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from eval.corpora.base import Clip, Corpus, FolderCorpus
-from models.errors import CorpusError
+from models.errors import CorpusError, system_reason
 
 __all__ = ["HELD_OUT", "LAYOUTS", "Clip", "Corpus", "CorpusLayout", "detect_layout", "open_corpus"]
 
@@ -77,7 +77,7 @@ def _check_folder(path: Path) -> None:
     except StopIteration:
         raise CorpusError(f"{path}: the corpus folder is empty") from None
     except OSError as error:
-        raise CorpusError(f"{path}: cannot be listed ({(error.strerror or str(error)).lower()})") from None
+        raise CorpusError(f"{path}: cannot be listed ({system_reason(error)})") from None
 
 
 def open_corpus(path: Path | str, *, layout: str | None = None, **options: Any) -> FolderCorpus:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from eval.corpora import splits
-from models.errors import AudioError, CorpusError
+from models.errors import AudioError, CorpusError, system_reason
 
 if TYPE_CHECKING:
     from eval.audio_io import Audio
@@ -379,7 +379,7 @@ def audio_files(folder: Path, root: Path) -> Iterator[Path]:
                 if entry.is_file() and (not entry.is_symlink() or inside(path, root)):
                     yield path
     except OSError as error:
-        raise CorpusError(f"{folder}: cannot be listed ({(error.strerror or str(error)).lower()})") from None
+        raise CorpusError(f"{folder}: cannot be listed ({system_reason(error)})") from None
 
 
 def merge(streams: Iterable[Iterator[Recording]]) -> Iterator[Recording]:
@@ -401,7 +401,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             for row in reader:
                 yield reader.line_num, row
     except OSError as error:
-        raise CorpusError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
+        raise CorpusError(f"{path}: cannot be read ({system_reason(error)})") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise CorpusError(f"{path}: not a CSV file in UTF-8 ({error})") from None
 

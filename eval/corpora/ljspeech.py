@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from eval.corpora.base import FolderCorpus, Recording, audio_files, check_name, find_audio, printable
-from models.errors import CorpusError
+from models.errors import CorpusError, system_reason
 
 _METADATA = "metadata.csv"
 
@@ -41,7 +41,7 @@ class LJSpeechCorpus(FolderCorpus):
         except UnicodeDecodeError as error:
             raise CorpusError(f"{path}: not UTF-8 ({error})") from None
         except OSError as error:
-            raise CorpusError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
+            raise CorpusError(f"{path}: cannot be read ({system_reason(error)})") from None
         texts: dict[str, dict[str, str]] = {}
         for number, line in enumerate(lines, start=1):
             if not line.strip():

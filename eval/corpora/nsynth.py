@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from eval.corpora import splits
 from eval.corpora.base import FolderCorpus, Recording, check_name, find_audio, merge
-from models.errors import CorpusError
+from models.errors import CorpusError, system_reason
 
 _TABLE = "examples.json"
 _PREFIX = "nsynth-"
@@ -46,13 +46,13 @@ def _find_entries(path: Path) -> tuple[str, list[tuple[str, int, int]]]:
     except UnicodeDecodeError as error:
         raise CorpusError(f"{path}: not UTF-8 ({error})") from None
     except OSError as error:
-        raise CorpusError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
+        raise CorpusError(f"{path}: cannot be read ({system_reason(error)})") from None
 
     decode = json.JSONDecoder().raw_decode
     found: list[tuple[str, int, int]] = []
 
     def skip(place: int, wanted: str) -> int:
-        place = _SPACE.match(text, place).end()  # type: ignore[union-attr]
+        place = _SPACE.match(text, place).end()  # type: ignore[union-attr]  # blanks match anywhere
         if text[place : place + 1] not in tuple(wanted):
             raise json.JSONDecodeError(f"{' or '.join(map(repr, wanted))} expected", text, place)
         return place
@@ -62,7 +62,7 @@ def _find_entries(path: Path) -> tuple[str, list[tuple[str, int, int]]]:
         if text[skip(place, '"}')] != "}":
             while True:
                 name, place = decode(text, skip(place, '"'))
-                start = _SPACE.match(text, skip(place, ":") + 1).end()  # type: ignore[union-attr]
+                start = _SPACE.match(text, skip(place, ":") + 1).end()  # type: ignore[union-attr]  # blanks match anywhere
                 _, end = decode(text, start)
                 found.append((name, start, end))
                 place = skip(end, ",}")

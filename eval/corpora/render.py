@@ -14,7 +14,7 @@ from pathlib import Path
 from eval import audio_io
 from eval.corpora import render_music, render_notes
 from eval.corpora.synth import Synth
-from models.errors import InputError, OutputError
+from models.errors import InputError, OutputError, system_reason
 
 
 @contextmanager
@@ -31,12 +31,12 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         partial.mkdir(parents=True)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be made ({(error.strerror or str(error)).lower()})") from None
+        raise OutputError(f"{path}: cannot be made ({system_reason(error)})") from None
     try:
         yield partial
         partial.rename(path)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({(error.strerror or str(error)).lower()})") from None
+        raise OutputError(f"{path}: cannot be written ({system_reason(error)})") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -157,7 +157,7 @@ class Trainer:
             if not math.isfinite(value):
                 raise EarwitnessError(f"training: the loss of step {self.step} is {value}; learn more slowly")
             self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
             nn.utils.clip_grad_norm_(self.task.network.parameters(), config.clip_norm)
             self.optimiser.step()
             self.step += 1

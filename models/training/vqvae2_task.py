@@ -47,7 +47,7 @@ class VQVAE2Task:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = VQVAE2(config)
-        self.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # valid, but not in torch's stubs
         self.scale = PictureScale(config, frontend).to(self.device)
         self.frontend = MelIF(frontend, dtype=torch.float32).to(self.device)
 
