@@ -158,7 +158,8 @@ def system_entries(models: Sequence[str], device: str = "cpu") -> list[SystemEnt
             raise InputError(f"model {column!r} is named twice")
 
         def load(name: str = name, checkpoint: Path | None = checkpoint) -> System:
-            return registry.load(name, checkpoint=checkpoint, device=device)
+            system: System = registry.load(name, checkpoint=checkpoint, device=device)
+            return system
 
         entries.append(SystemEntry(column, key, load))
     if not entries:

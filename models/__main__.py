@@ -1,8 +1,9 @@
-"""Command line of the models: train, list, card."""
+"""Command line of the models: train, list, card, settings."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import signal
@@ -24,7 +25,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Command-line arguments."""
     parser = argparse.ArgumentParser(prog="python -m models", description="Train and inspect the models.")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="train|list|card")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="train|list|card|settings")
     train = verbs.add_parser("train", help="train a model on the training split of corpora")
     train.add_argument("name", metavar="NAME", help="model to train, see 'list'")
     train.add_argument("--corpus", type=Path, action="append", required=True, metavar="PATH", help="folder, repeatable")
@@ -41,15 +42,29 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="DIR",
         help="folder of state, loss log and checkpoint (default: _results/training/NAME)",
     )
-    train.add_argument("--width", type=int, default=128, help="channels (default: %(default)s)")
-    train.add_argument("--batch-size", type=int, default=8, help="clips per step (default: %(default)s)")
-    train.add_argument("--learning-rate", type=float, default=5e-4, help="peak rate (default: %(default)s)")
+    train.add_argument(
+        "--set",
+        dest="changes",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="another size or way of learning, e.g. batch_size=16; repeatable; 'models settings NAME' lists them",
+    )
+    train.add_argument("--init", type=Path, metavar="CHECKPOINT", help="start from the weights in this folder")
+    train.add_argument(
+        "--compile", dest="compiled", action="store_true", help="compile the networks, for long runs"
+    )
+    train.add_argument(
+        "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto: bfloat16 where it is fast"
+    )
     train.add_argument(
         "--validation-share",
         type=float,
         default=0.03,
         help="part of the clips to validate on (default: 0.03)",
     )
+    settings = verbs.add_parser("settings", help="list what --set can change")
+    settings.add_argument("name", metavar="NAME", help="model that can be trained")
     verbs.add_parser("list", help="list the models")
     card = verbs.add_parser("card", help="print the card of a model's checkpoint")
     card.add_argument("name", metavar="NAME[@PATH]", help="model, and another checkpoint's folder if wanted")
@@ -59,8 +74,54 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def print_list() -> None:
     """One line per model."""
     for line in registry.MODELS.values():
-        kind = "trainable" if line.trainable else "no weights"
-        print(f"{line.name:<12} {line.title:<18} {kind:<11} {line.summary}")
+        kind = "trainable" if line.trainer is not None else "no weights" if line.checkpoint is None else "weights"
+        print(f"{line.name:<20} {kind:<11} {line.title}. {line.summary}")
+
+
+def print_settings(name: str) -> None:
+    """Fields that ``--set`` can change, with their values."""
+    recipe = registry.recipe(name)
+    for group in (recipe.config, recipe.settings):
+        for key, value in dataclasses.asdict(group).items():
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            print(f"{key}={text}")
+
+
+def parse_changes(texts: list[str]) -> dict[str, str]:
+    """``KEY=VALUE`` texts as a dictionary.
+
+    Raises:
+        InputError: If one has no ``=``.
+    """
+    changes = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {text}: need KEY=VALUE")
+        changes[key.strip()] = value.strip()
+    return changes
+
+
+class ProgressLine:
+    """Reports of a training: a bar on a terminal, else lines."""
+
+    def __init__(self) -> None:
+        self.terminal = sys.stdout.isatty()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show how the run stands."""
+        left = time.strftime("%H:%M:%S", time.gmtime(progress.left_s))
+        if self.terminal:
+            filled = round(24 * progress.done)
+            bar = "#" * filled + "." * (24 - filled)
+            speed = f"{progress.steps_per_s:.2f} steps/s"
+            text = f"[{bar}] step {progress.step}  loss {progress.loss:.4g}  {speed}  {left} left"
+            print(f"\r{text:<100}", end="", flush=True)
+            if progress.done >= 1:
+                print()
+            return
+        terms = " ".join(f"{key} {value:.4g}" for key, value in progress.terms.items())
+        print(f"step {progress.step}  {terms}  {progress.steps_per_s:.2f} steps/s  {left} left", flush=True)
 
 
 def print_card(name: str) -> None:
@@ -79,8 +140,7 @@ def print_card(name: str) -> None:
 
 def train(options: argparse.Namespace) -> int:
     """Train, write the checkpoint, return the exit status."""
-    if not registry.entry(options.name).trainable:
-        raise InputError(f"model {options.name!r} has nothing to train")
+    registry.recipe(options.name)
     from models.training.jobs import TrainingOptions, train_model
 
     interrupted: list[int] = []
@@ -89,11 +149,6 @@ def train(options: argparse.Namespace) -> int:
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     started = time.monotonic()
-
-    def report(progress: Progress) -> None:
-        terms = " ".join(f"{key} {value:.4g}" for key, value in progress.terms.items())
-        left = time.strftime("%H:%M:%S", time.gmtime(progress.left_s))
-        print(f"step {progress.step}  {terms}  {progress.steps_per_s:.2f} steps/s  {left} left", flush=True)
 
     def clips_read(n: int) -> None:
         if interrupted:
@@ -114,13 +169,14 @@ def train(options: argparse.Namespace) -> int:
                 device=options.device,
                 resume=options.resume,
                 seed=options.seed,
-                width=options.width,
-                batch_size=options.batch_size,
-                learning_rate=options.learning_rate,
+                changes=parse_changes(options.changes),
+                init=options.init,
+                compiled=options.compiled,
+                precision=options.precision,
                 validation_share=options.validation_share,
             ),
             stop=lambda: bool(interrupted),
-            progress=report,
+            progress=ProgressLine(),
             clips_read=clips_read,
         )
     except EarwitnessError:
@@ -146,6 +202,8 @@ def main(arguments: list[str] | None = None) -> int:
             print_list()
         elif options.verb == "card":
             print_card(options.name)
+        elif options.verb == "settings":
+            print_settings(options.name)
         else:
             return train(options)
     except InputError as error:

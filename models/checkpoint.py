@@ -64,6 +64,17 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors with the float32 ones of two or more dimensions as float16, as far as its range reaches."""
+    limit = torch.finfo(torch.float16).max
+    return {
+        name: value.half()
+        if value.dtype == torch.float32 and value.ndim > 1 and value.numel() and float(value.abs().max()) < limit
+        else value
+        for name, value in tensors.items()
+    }
+
+
 def save(folder: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> str:
     """Write weights and card; returns the canonical hash of the tensors, which goes into the card."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,8 +147,10 @@ def from_card(kind: type[Settings], card: Mapping[str, Any], field: str, folder:
     if set(values) != set(names):
         wrong = sorted(set(values) ^ set(names))
         raise CheckpointError(f"{where}: entries {', '.join(wrong)} do not fit {kind.__name__}")
-    for key, value in values.items():
+    for key, value in list(values.items()):
         default = names[key].default
+        if isinstance(default, tuple) and isinstance(value, list):
+            values[key] = value = tuple(value)
         kinds: tuple[type, ...] = (int, float) if isinstance(default, float) else (type(default),)
         if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
             raise CheckpointError(f"{where}.{key} is {value!r}, need a value like {default!r}")
@@ -148,7 +161,7 @@ def from_card(kind: type[Settings], card: Mapping[str, Any], field: str, folder:
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Put tensors into a network, every one in its place and none left over.
+    """Put tensors into a network, every one in its place and none left over; half precision becomes single.
 
     Raises:
         CheckpointError: If names, shapes or kinds of number differ.
@@ -159,7 +172,8 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], folder: Path
         names = ", ".join(wrong[:3])
         raise CheckpointError(f"{folder / WEIGHTS}: tensors {names} do not fit the card's config")
     for name, value in own.items():
-        if tensors[name].shape != value.shape or tensors[name].dtype != value.dtype:
+        halved_one = (tensors[name].dtype, value.dtype) == (torch.float16, torch.float32)
+        if tensors[name].shape != value.shape or not (halved_one or tensors[name].dtype == value.dtype):
             raise CheckpointError(
                 f"{folder / WEIGHTS}: {name} is {tensors[name].dtype} {list(tensors[name].shape)}, the card's"
                 f" config needs {value.dtype} {list(value.shape)}"

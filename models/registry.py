@@ -12,12 +12,14 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from models.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from models.training.task import Recipe
 
 SHIPPED = Path(__file__).resolve().parent / "checkpoints"
 
@@ -67,18 +69,21 @@ class ModelEntry:
     Attributes:
         name: Name on the command line and in manifests.
         title: Name for readers.
-        target: ``module:class`` of the system; called with ``checkpoint=`` and ``device=``.
-        trainable: Whether ``python -m models train`` knows it.
+        target: ``module:class``; called with ``checkpoint=`` and ``device=``.
         summary: One sentence for readers.
         checkpoint: Folder under ``models/checkpoints``, ``None`` for models without weights.
+        trainer: ``module:name`` of its training recipe, ``None`` where there is nothing to train.
+        kind: ``"system"`` turns clips into clips and runs in the harness; ``"generator"`` does something else, with
+            methods of its own, and is measured by a study.
     """
 
     name: str
     title: str
     target: str
-    trainable: bool
     summary: str
     checkpoint: str | None
+    trainer: str | None = None
+    kind: str = "system"
 
 
 _ENTRIES = (
@@ -86,15 +91,22 @@ _ENTRIES = (
         "vqvae2",
         "VQ-VAE-2",
         "models.vqvae2:VQVAE2System",
-        True,
         "Two-level vector-quantised autoencoder on modified Mel-IF pictures: four seconds become 640 codes of 9 bits.",
         "vqvae2",
+        trainer="models.training.vqvae2_task:RECIPE",
+    ),
+    ModelEntry(
+        "vqvae2_8x4",
+        "VQ-VAE-2, finer maps",
+        "models.vqvae2:VQVAE2FineSystem",
+        "The same autoencoder with a bottom map of 128 x 16 codes: four times the codes in time and frequency.",
+        "vqvae2_8x4",
+        trainer="models.training.vqvae2_task:RECIPE_8X4",
     ),
     ModelEntry(
         "griffin_lim",
         "Griffin-Lim",
         "models.griffin_lim:GriffinLimSystem",
-        False,
         "Baseline without learning: 128 log-mel bands, non-negative least squares, fast Griffin-Lim.",
         None,
     ),
@@ -102,7 +114,6 @@ _ENTRIES = (
         "mel_if",
         "Mel-IF round trip",
         "models.mel_if_roundtrip:MelIFRoundTrip",
-        False,
         "The front end of the VQ-VAE-2 and its inverse, no network between: what the picture alone loses.",
         None,
     ),
@@ -137,8 +148,27 @@ def checkpoint_folder(name: str, checkpoint: Path | None) -> Path | None:
     return checkpoint if checkpoint is not None else SHIPPED / line.checkpoint
 
 
-def load(name: str, *, checkpoint: Path | None = None, device: str = "cpu") -> System:
-    """Build a model, ready for use.
+def _attribute(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def recipe(name: str) -> Recipe:
+    """How a model is trained.
+
+    Raises:
+        InputError: If the name is unknown or there is nothing to train.
+    """
+    target = entry(name).trainer
+    if target is None:
+        known = ", ".join(line.name for line in MODELS.values() if line.trainer is not None)
+        raise InputError(f"model {name!r} has nothing to train; trainable: {known}")
+    found: Recipe = _attribute(target)
+    return found
+
+
+def load(name: str, *, checkpoint: Path | None = None, device: str = "cpu") -> Any:
+    """Build a model, ready for use: a `System`, or a generator with methods of its own.
 
     Args:
         name: Name in the table.
@@ -150,9 +180,7 @@ def load(name: str, *, checkpoint: Path | None = None, device: str = "cpu") -> S
         CheckpointError: If the weights cannot be used.
     """
     folder = checkpoint_folder(name, checkpoint)
-    module, _, attribute = entry(name).target.partition(":")
-    system: System = getattr(importlib.import_module(module), attribute)(checkpoint=folder, device=device)
-    return system
+    return _attribute(entry(name).target)(checkpoint=folder, device=device)
 
 
 def fingerprint(name: str, checkpoint: Path | None) -> str:

@@ -61,6 +61,10 @@ class VQVAE2Config:
     silence_margin: float = 0.15
     phase_range_db: float = 50.0
 
+    def __post_init__(self) -> None:
+        if self.channels < 16 or self.channels % 16:
+            raise ValueError(f"channels must be a multiple of 16, got {self.channels}")
+
 
 def _widths(channels: int, factor: int) -> list[int]:
     """Channels after each halving: 32, 64, 96, 128 for factor 16 and width 128; 64 for factor 2."""
@@ -329,7 +333,7 @@ class VQVAE2System:
         rows = in_fixed_groups(pieces.flatten(0, 1), self.group, self._flat_codes).cpu()
         maps: dict[str, Tensor] = {}
         start = 0
-        for level, (bins, frames) in self._map_shapes().items():
+        for level, (bins, frames) in self.map_shapes().items():
             part = rows[:, start : start + bins * frames]
             start += bins * frames
             by_clip = part.reshape(pieces.shape[0], pieces.shape[1], bins, frames)
@@ -359,7 +363,8 @@ class VQVAE2System:
         network_input: Tensor = self.scale(self.frontend(waveform.to(self.device)))
         return network_input
 
-    def _map_shapes(self) -> dict[str, tuple[int, int]]:
+    def map_shapes(self) -> dict[str, tuple[int, int]]:
+        """Bins and frames of both code maps of one picture."""
         picture = (self.frontend.config.n_bins, self.frontend.config.n_frames)
         bottom = self.config.factor_bottom
         top = bottom * self.config.factor_top
@@ -375,3 +380,10 @@ class VQVAE2System:
     def _pictures_and_back(self, waveform: Tensor) -> Tensor:
         output, _, _ = self.network(self._input(waveform))
         return self.frontend.inverse(self.scale.inverse(output)).to(waveform)
+
+
+class VQVAE2FineSystem(VQVAE2System):
+    """The variant with reduction factors 8 and 4: bottom maps of 128 x 16 codes, top maps of 32 x 4."""
+
+    name = "vqvae2_8x4"
+    title = "VQ-VAE-2, finer maps"

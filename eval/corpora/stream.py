@@ -8,6 +8,7 @@ training split, and every clip whose samples, instrument or work the held-out se
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ from models.errors import AudioError, CorpusError, InputError
 
 TRAINING_SPLIT: Final = "train"
 _LONGEST_WHOLE_S: Final = 60
+_LICENCE: Final = re.compile(
+    r"\bCC0(?:[- ]1\.0)?|\bCC[- ]BY(?:[- ](?:SA|NC|ND))*(?:[- ][1-4]\.0)?|\bpublic domain", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,17 @@ class _Files:
             return clip.load().waveform, None
         end = clip.start_samples + clip.frames
         return self._audio.waveform[:, clip.start_samples : end], self._hash
+
+
+def licences(root: Path) -> list[str]:
+    """Licences that the licence file of a corpus names, sorted; for what our own renderer made, its sound font's."""
+    found: set[str] = set()
+    for path in sorted(root.glob("LICEN[CS]E*")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        found |= {name.replace(" ", "-").upper() for name in _LICENCE.findall(text)}
+    if (root / "render.json").is_file():
+        found.add("MIT (sound font FluidR3; public-domain scores)")
+    return sorted(found)
 
 
 def stream_clips(
@@ -118,6 +133,7 @@ def stream_clips(
                 "frames": frames,
                 "pcm_sha256": audio_io.pcm_sha256(samples[None], settings.sample_rate_hz),
                 "corpus": corpus.name,
+                "labels": {key: value for key, value in clip.labels.items() if isinstance(value, str | int | float)},
             }
             sink.write(json.dumps(head).encode() + b"\n" + samples.tobytes())
             count += 1
@@ -131,6 +147,7 @@ def stream_clips(
                 "rule": rule,
                 "content_sha256": corpus.content_sha256(split=settings.split, rule=rule),
                 "clips": count,
+                "licences": licences(root),
             }
         )
     end = {"end": True, "clips": total, "corpora": summaries, "refused": refused}

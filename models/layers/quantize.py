@@ -140,20 +140,35 @@ class Codebook(nn.Module):
 
     def _first_codes(self, flat: Tensor, generator: torch.Generator | None) -> None:
         # A few rounds of k-means on the first batch: random picks alone leave most codes in the silence.
+        self._k_means(flat, generator, rounds=8)
+        mean_use = flat.shape[0] / self.size
+        self.counts.fill_(mean_use)
+        self.sums.copy_(self.codes * mean_use)
+        self.ready.fill_(True)
+
+    @torch.no_grad()
+    def fit(self, vectors: Tensor, generator: torch.Generator | None = None, *, rounds: int = 24) -> None:
+        """Replace all codes by k-means centres of vectors ``(n, dim)``, not yet normalised, and quantise from now on.
+
+        The normalisation stays, so that a decoder goes on understanding the codes.
+        """
+        flat = (vectors - self.mean) / (self.variance + 1e-8).sqrt()
+        self._k_means(flat, generator, rounds=rounds)
+        self.counts.fill_(1.0)
+        self.sums.copy_(self.codes)
+        self.ready.fill_(True)
+
+    def _k_means(self, flat: Tensor, generator: torch.Generator | None, *, rounds: int) -> None:
         spread = flat.std() * 1e-3
         centres = self._pick(flat, self.size, generator)
         self.codes.copy_(centres + spread * torch.randn(centres.shape, generator=generator).to(flat))
-        for _ in range(8):
+        for _ in range(rounds):
             index = self.nearest(flat)
             use = torch.bincount(index, minlength=self.size).to(flat.dtype)
             sums = torch.zeros_like(self.codes).index_add_(0, index, flat)
             means = sums / use.clamp_min(1.0)[:, None]
             fresh = self._pick(flat, self.size, generator)
             self.codes.copy_(torch.where((use > 0)[:, None], means, fresh))
-        mean_use = flat.shape[0] / self.size
-        self.counts.fill_(mean_use)
-        self.sums.copy_(self.codes * mean_use)
-        self.ready.fill_(True)
 
     def _learn(self, flat: Tensor, index: Tensor, use: Tensor, generator: torch.Generator | None) -> None:
         sums = torch.zeros_like(self.sums).index_add_(0, index, flat)

@@ -32,8 +32,10 @@ class ClipStore:
         pcm: Samples, int16, shape ``(clips, samples)``.
         clip_ids: Name of every clip.
         corpus_index: Which of ``corpora`` every clip comes from, int64, shape ``(clips,)``.
-        corpora: What the stream says of each corpus: name, layout, split, rule, content hash, clips.
+        corpora: What the stream says of each corpus: name, layout, split, rule, content hash, clips, licences.
         sample_rate_hz: Rate of all clips.
+        labels: What the corpora say of each clip; empty where nothing was read.
+        groups: Instrument, work or speaker of each clip; empty where nothing was read.
     """
 
     pcm: Tensor
@@ -41,6 +43,8 @@ class ClipStore:
     corpus_index: Tensor
     corpora: tuple[dict[str, Any], ...]
     sample_rate_hz: int
+    labels: tuple[dict[str, Any], ...] = ()
+    groups: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.pcm.shape[0]
@@ -56,8 +60,15 @@ class ClipStore:
         return self._rows(~chosen), self._rows(chosen)
 
     def _rows(self, mask: Tensor) -> ClipStore:
-        names = tuple(c for c, keep in zip(self.clip_ids, mask.tolist(), strict=True) if keep)
-        return dataclasses.replace(self, pcm=self.pcm[mask], clip_ids=names, corpus_index=self.corpus_index[mask])
+        kept = torch.nonzero(mask)[:, 0].tolist()
+        return dataclasses.replace(
+            self,
+            pcm=self.pcm[mask],
+            clip_ids=tuple(self.clip_ids[i] for i in kept),
+            corpus_index=self.corpus_index[mask],
+            labels=tuple(self.labels[i] for i in kept) if self.labels else (),
+            groups=tuple(self.groups[i] for i in kept) if self.groups else (),
+        )
 
 
 def parse_stream(stream: IO[bytes], *, samples: int, progress: Callable[[int], None] | None = None) -> ClipStore:
@@ -73,6 +84,8 @@ def parse_stream(stream: IO[bytes], *, samples: int, progress: Callable[[int], N
     """
     ids: list[str] = []
     names: list[str] = []
+    labels: list[dict[str, Any]] = []
+    groups: list[str] = []
     rows: list[np.ndarray[Any, np.dtype[np.int16]]] = []
     rate: int | None = None
     while True:
@@ -100,6 +113,8 @@ def parse_stream(stream: IO[bytes], *, samples: int, progress: Callable[[int], N
         rows.append(np.rint(np.clip(waveform, -1.0, 1.0) * 32767.0).astype(np.int16))
         ids.append(str(head["clip_id"]))
         names.append(str(head["corpus"]))
+        labels.append(dict(head.get("labels", {})))
+        groups.append(str(head.get("group", "")))
         if progress is not None:
             progress(len(ids))
     if not ids or rate is None:
@@ -107,7 +122,7 @@ def parse_stream(stream: IO[bytes], *, samples: int, progress: Callable[[int], N
     known = sorted(set(names))
     index = torch.tensor([known.index(n) for n in names])
     corpora = tuple(dict(c) for c in head.get("corpora", []))
-    return ClipStore(torch.from_numpy(np.stack(rows)), tuple(ids), index, corpora, rate)
+    return ClipStore(torch.from_numpy(np.stack(rows)), tuple(ids), index, corpora, rate, tuple(labels), tuple(groups))
 
 
 def stream_command(corpora: Sequence[Path], *, rule: str | None, sample_rate_hz: int, clip_s: float) -> list[str]:
@@ -169,10 +184,14 @@ def read_clips(
     raise CorpusError(f"{reason} (corpus reader ended with status {child.returncode})")
 
 
+def derived_seed(seed: int, step: int, purpose: str) -> int:
+    """Seed for one purpose in one step; the same whether or not the run was interrupted before."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{purpose}".encode()).digest()[:7], "little")
+
+
 def step_generator(seed: int, step: int, purpose: str) -> torch.Generator:
-    """Generator for one purpose in one step; the same whether or not the run was interrupted before."""
-    digest = hashlib.sha256(f"{seed}/{step}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+    """Generator, on the CPU, for one purpose in one step."""
+    return torch.Generator().manual_seed(derived_seed(seed, step, purpose))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,21 +247,54 @@ def _resample(row: Tensor, factor: float) -> Tensor:
     return out
 
 
-def draw_batch(
-    store: ClipStore, *, batch_size: int, seed: int, step: int, augmentation: Augmentation | None = None
-) -> Tensor:
-    """Waveforms ``(batch_size, samples)`` of one training step.
+def draw_rows(store: ClipStore, *, batch_size: int, seed: int, step: int) -> Tensor:
+    """Clip numbers ``(batch_size,)`` of one training step.
 
     Every corpus is drawn equally often, whatever its size, and a clip within its corpus likewise.
     """
-    generator = step_generator(seed, step, "batch")
+    return _rows(store, batch_size, step_generator(seed, step, "batch"))
+
+
+def _rows(store: ClipStore, batch_size: int, generator: torch.Generator) -> Tensor:
     members = [torch.nonzero(store.corpus_index == i)[:, 0] for i in range(int(store.corpus_index.max()) + 1)]
     members = [m for m in members if m.numel()]
     rows = []
     for _ in range(batch_size):
         pool = members[int(torch.randint(len(members), (), generator=generator))]
         rows.append(pool[int(torch.randint(pool.numel(), (), generator=generator))])
-    waveform = store.waveforms(torch.stack(rows))
+    return torch.stack(rows)
+
+
+def draw_batch(
+    store: ClipStore, *, batch_size: int, seed: int, step: int, augmentation: Augmentation | None = None
+) -> Tensor:
+    """Waveforms ``(batch_size, samples)`` of one training step, whole clips drawn as by `draw_rows`."""
+    generator = step_generator(seed, step, "batch")
+    waveform = store.waveforms(_rows(store, batch_size, generator))
     if augmentation is not None:
         waveform = augmentation(waveform, store.sample_rate_hz, generator)
     return waveform
+
+
+def draw_segments(store: ClipStore, *, batch_size: int, samples: int, seed: int, step: int) -> Tensor:
+    """Waveforms ``(batch_size, samples)`` of one training step, cut at random places out of clips drawn as above.
+
+    A segment that is silent throughout is drawn again, up to four times.
+
+    Raises:
+        ValueError: If the clips are shorter than a segment.
+    """
+    room = store.pcm.shape[1] - samples
+    if room < 0:
+        raise ValueError(f"clips of {store.pcm.shape[1]} samples are shorter than segments of {samples}")
+    generator = step_generator(seed, step, "batch")
+    rows = _rows(store, batch_size, generator)
+    out = []
+    for row in rows:
+        for _ in range(5):
+            start = int(torch.randint(room + 1, (), generator=generator))
+            piece = store.pcm[row, start : start + samples]
+            if int(piece.max()) > int(piece.min()):
+                break
+        out.append(piece)
+    return torch.stack(out).to(torch.float32) / 32767.0

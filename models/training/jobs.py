@@ -1,26 +1,30 @@
-"""A training job from corpora to a checkpoint folder, one builder per trainable model."""
+"""A training job from corpora to a checkpoint folder."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
+import hashlib
+import json
 import platform
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy
 import safetensors
 import torch
 
-from models.checkpoint import save
-from models.errors import InputError
-from models.frontends.mel_if import MelIFConfig
-from models.training.data import Augmentation, ClipStore, read_clips
-from models.training.loop import Outcome, Progress, Task, Trainer, TrainingConfig
-from models.training.vqvae2_task import VQVAE2Task
-from models.vqvae2 import VQVAE2Config
+from models import registry
+from models.card import read_card
+from models.checkpoint import halved, load, save
+from models.errors import CheckpointError, CorpusError, InputError
+from models.training.data import ClipStore, read_clips
+from models.training.distributed import Group
+from models.training.loop import Outcome, Progress, Trainer, TrainingConfig
+from models.training.task import Task, TaskContext
+
+_CURVE_POINTS = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,28 +40,19 @@ class TrainingOptions:
     device: str = "auto"
     resume: bool = False
     seed: int = 20261121
-    width: int = 128
-    batch_size: int = 8
-    learning_rate: float = 5e-4
+    changes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    init: Path | None = None
+    compiled: bool = False
+    precision: str = "auto"
     validation_share: float = 0.03
 
     def __post_init__(self) -> None:
-        if self.width < 16 or self.width % 16:
-            raise InputError(f"width: must be a multiple of 16, got {self.width}")
-        if self.batch_size < 1 or self.learning_rate <= 0:
-            raise InputError("batch size and learning rate must be positive")
         if not 0 <= self.validation_share < 1:
             raise InputError(f"validation share: must lie in [0, 1), got {self.validation_share}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """A task and what its card says of it."""
-
-    task: Task
-    config: Mapping[str, Any]
-    frontend: Mapping[str, Any]
-    notes: Mapping[str, Any]
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise InputError(f"precision {self.precision!r} is unknown; use auto, float32 or bfloat16")
+        if self.resume and self.init is not None:
+            raise InputError("--resume goes on from the run's own state; leave out --init")
 
 
 def pick_device(name: str) -> str:
@@ -87,36 +82,6 @@ def has_fast_bfloat16(device: str) -> bool:
     return bool(check()) if check is not None else False
 
 
-def vqvae2_job(options: TrainingOptions, training: ClipStore, validation: ClipStore, device: str) -> Job:
-    """The VQ-VAE-2 on Mel-IF pictures."""
-    config = VQVAE2Config(channels=options.width)
-    frontend = MelIFConfig()
-    augmentation = Augmentation()
-    bfloat16 = has_fast_bfloat16(device)
-    task = VQVAE2Task(
-        config,
-        frontend,
-        training=training,
-        validation=validation,
-        seed=options.seed,
-        batch_size=options.batch_size,
-        device=device,
-        bfloat16=bfloat16,
-        augmentation=augmentation,
-    )
-    return Job(
-        task,
-        dataclasses.asdict(config),
-        {"settings": frontend.as_dict(), "sha256": frontend.sha256()},
-        {"augmentation": dataclasses.asdict(augmentation), "bfloat16": bfloat16},
-    )
-
-
-JOBS: Mapping[str, Callable[[TrainingOptions, ClipStore, ClipStore, str], Job]] = MappingProxyType(
-    {"vqvae2": vqvae2_job}
-)
-
-
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
     return {
@@ -125,6 +90,27 @@ def versions() -> dict[str, str]:
         "numpy": numpy.__version__,
         "safetensors": safetensors.__version__,
     }
+
+
+def code_version() -> dict[str, str | None]:
+    """Commit, where there is one, and hash of the code that trains and is trained."""
+    root = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = ""
+    return {"commit": commit or None, "models_sha256": digest.hexdigest()}
+
+
+def device_title(device: str) -> str:
+    """A device for readers."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
 
 
 def train_model(
@@ -142,74 +128,143 @@ def train_model(
         stop: Asked after every step.
         progress: Told now and then.
         clips_read: Told the number of clips read so far.
-        store: Clips to use in place of those of ``options.corpora``.
+        store: Clips to use instead of reading the corpora.
 
     Raises:
-        InputError: If an option is impossible.
-        CorpusError: If the clips cannot be read.
-        CheckpointError: If there is no usable state to resume.
+        InputError: If an option makes no sense or no clip is left to train on.
+        CorpusError: If a corpus cannot be used, or a clip lacks a label that the model needs.
+        CheckpointError: If there is no usable state to resume, or no usable weights to start from.
+        OutputError: If the output cannot be written.
     """
-    if options.name not in JOBS:
-        raise InputError(f"model {options.name!r} cannot be trained; trainable: {', '.join(JOBS)}")
-    device = pick_device(options.device)
+    recipe = registry.recipe(options.name).changed(options.changes)
+    group = Group(pick_device(options.device))
     config = TrainingConfig(
-        steps=options.steps, minutes=options.minutes, seed=options.seed, learning_rate=options.learning_rate
+        steps=options.steps,
+        minutes=options.minutes,
+        seed=options.seed,
+        learning_rate=recipe.settings.learning_rate,
+        warmup_steps=recipe.settings.warmup_steps,
     )
     if store is None:
-        frontend = MelIFConfig()
-        clip_s = frontend.n_samples / frontend.sample_rate_hz
         store = read_clips(
             options.corpora,
-            sample_rate_hz=frontend.sample_rate_hz,
-            clip_s=clip_s,
+            sample_rate_hz=recipe.sample_rate_hz,
+            clip_s=recipe.clip_s,
             rule=options.rule,
             progress=clips_read,
         )
+    check_labels(store, recipe.labels)
     training, validation = store.split(options.validation_share)
     if len(training) == 0:
-        raise InputError("no clip is left to train on; lower the validation share")
-    job = JOBS[options.name](options, training, validation, device)
-    extra = {
+        raise InputError("no clip is left to train on; lower --validation-share")
+    fast = has_fast_bfloat16(group.device)
+    bfloat16 = fast if options.precision == "auto" else options.precision == "bfloat16"
+    context = TaskContext(
+        recipe.config,
+        recipe.frontend,
+        recipe.settings,
+        training,
+        validation,
+        group.seed(options.seed),
+        torch.device(group.device),
+        bfloat16,
+        group.rank,
+    )
+    task = recipe.task(context)
+    start = initialise(task, options.init) if options.init is not None else None
+    if options.compiled:
+        for module in task.modules().values():
+            module.compile()
+    card = {
+        "name": options.name,
+        "licence": "MIT (weights); the training recordings keep their own licences, see trained_on",
+        "config": dataclasses.asdict(recipe.config),
+        "frontend": {"settings": recipe.frontend.as_dict(), "sha256": recipe.frontend.sha256()},
         "trained_on": list(store.corpora),
         "clips": {"training": len(training), "validation": len(validation)},
         "training": {
             **{key: value for key, value in dataclasses.asdict(config).items() if value is not None},
-            "batch_size": options.batch_size,
-            "device": torch.device(device).type,
-            "threads": torch.get_num_threads(),
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
-            **job.notes,
+            **dataclasses.asdict(recipe.settings),
+            **({"init": start} if start else {}),
+            "device": device_title(group.device),
+            "processes": group.size,
+            "bfloat16": bfloat16,
+            "compiled": options.compiled,
         },
-    }
-
-    def export(step: int, validation_losses: dict[str, float] | None) -> None:
-        write_checkpoint(options.output / "checkpoint", options.name, job, step, validation_losses, extra)
-
-    trainer = Trainer(
-        job.task, config, options.output, resume=options.resume, stop=stop, progress=progress, saved=export
-    )
-    return trainer.run()
-
-
-def write_checkpoint(
-    folder: Path,
-    name: str,
-    job: Job,
-    step: int,
-    validation: Mapping[str, float] | None,
-    extra: Mapping[str, Any],
-) -> str:
-    """Weights and card of a job's network; returns the hash of the tensors."""
-    network = job.task.network
-    card = {
-        "name": name,
-        "config": dict(job.config),
-        "frontend": dict(job.frontend),
-        "step": step,
-        "seed": extra["training"]["seed"],
-        "losses": {"validation": dict(validation) if validation else None},
-        **extra,
-        "parameters": sum(p.numel() for p in network.parameters()),
+        "code": code_version(),
         "versions": versions(),
     }
-    return save(folder, network.state_dict(), card)
+
+    def export(outcome: Outcome) -> None:
+        tensors = {name: value.detach().cpu() for name, value in task.export().items()}
+        facts = {
+            "step": outcome.step,
+            "seconds": round(outcome.elapsed_s, 1),
+            "seed": options.seed,
+            "finished": outcome.finished,
+            "losses": {"validation": outcome.validation, "curve": loss_curve(options.output / "loss.jsonl")},
+            "parameters": sum(p.numel() for part in task.parts().values() for p in part.parameters),
+            "shipped_numbers": sum(value.numel() for value in tensors.values()),
+            **extra_facts(task),
+        }
+        save(options.output / "checkpoint", halved(tensors) if recipe.half else tensors, {**card, **facts})
+
+    trainer = Trainer(
+        task, config, options.output, resume=options.resume, stop=stop, progress=progress, saved=export, group=group
+    )
+    try:
+        return trainer.run()
+    finally:
+        group.close()
+
+
+def extra_facts(task: Task) -> Mapping[str, Any]:
+    """What a task adds to its card: the result of its method ``card``, where it has one."""
+    method = getattr(task, "card", None)
+    return dict(method()) if method is not None else {}
+
+
+def check_labels(store: ClipStore, wanted: tuple[str, ...]) -> None:
+    """Refuse clips that lack labels.
+
+    Raises:
+        CorpusError: Naming the first such clip and label.
+    """
+    for clip_id, labels in zip(store.clip_ids, store.labels or ({},) * len(store), strict=True):
+        for name in wanted:
+            if labels.get(name) is None:
+                raise CorpusError(
+                    f"clip {clip_id!r}: has no label {name!r}, which this model learns from; use a corpus that has it"
+                    " (NSynth layout)"
+                )
+
+
+def initialise(task: Task, folder: Path) -> dict[str, Any]:
+    """Start a task from the weights of a checkpoint; returns what the card says of them.
+
+    Raises:
+        CheckpointError: If the weights cannot be used or do not fit.
+    """
+    card = read_card(folder)
+    tensors = load(folder, name=str(card.get("name"))).tensors
+    method = getattr(task, "initialise", None)
+    if method is not None:
+        method(tensors)
+    else:
+        network = next(iter(task.modules().values()))
+        try:
+            network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+        except RuntimeError as error:
+            raise CheckpointError(f"{folder}: weights do not fit: {str(error).splitlines()[0]}") from None
+    return {"name": card.get("name"), "tensors_sha256": card.get("tensors_sha256"), "step": card.get("step")}
+
+
+def loss_curve(log: Path) -> list[dict[str, Any]]:
+    """The loss log, thinned to at most 200 lines, each term to five digits; the last line stays."""
+    try:
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+    except (OSError, ValueError):
+        return []
+    every = max(1, -(-len(lines) // _CURVE_POINTS))
+    kept = lines[::-1][::every][::-1]
+    return [{key: float(f"{v:.5g}") if isinstance(v, float) else v for key, v in line.items()} for line in kept]

@@ -2,57 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Iterator, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from models.errors import CheckpointError
 from models.frontends.mel_if import MelIF, MelIFConfig
-from models.training.data import Augmentation, ClipStore, draw_batch, step_generator
-from models.vqvae2 import VQVAE2, PictureScale, VQVAE2Config, training_loss
+from models.training.data import Augmentation, draw_batch, step_generator
+from models.training.task import Part, Recipe, TaskContext, TrainingSettings
+from models.vqvae2 import VQVAE2, Loss, PictureScale, VQVAE2Config, training_loss
+
+
+@dataclasses.dataclass(frozen=True)
+class VQVAE2Training(TrainingSettings):
+    """How the VQ-VAE-2 learns.
+
+    Attributes:
+        gain_db: Range of the random level of a clip, either way.
+        shift_s: Range of its random start, either way.
+        semitones: Range of its random transposition, either way.
+        fresh_codebooks: With ``--init``: fit both codebooks anew, by k-means on the codings of so many clips.
+    """
+
+    learning_rate: float = 5e-4
+    gain_db: float = 6.0
+    shift_s: float = 0.03
+    semitones: float = 1.0
+    fresh_codebooks: int = 0
 
 
 class VQVAE2Task:
-    """Loss of a step and validation of the VQ-VAE-2.
+    """Losses of a step and validation of the VQ-VAE-2.
 
     Args:
-        config: Size of the network.
-        frontend: Settings of the pictures.
-        training: Clips to learn from.
-        validation: Clips to validate on; may be empty.
-        seed: Seed of weights, batches and codebooks.
-        batch_size: Clips per step.
-        device: Where to compute.
-        bfloat16: Compute convolutions in bfloat16 (worth it on processors that have it).
-        augmentation: Random changes of training clips.
+        context: Sizes, settings, clips and device.
     """
 
-    def __init__(
-        self,
-        config: VQVAE2Config,
-        frontend: MelIFConfig,
-        *,
-        training: ClipStore,
-        validation: ClipStore,
-        seed: int,
-        batch_size: int = 8,
-        device: str = "cpu",
-        bfloat16: bool = False,
-        augmentation: Augmentation | None = None,
-    ) -> None:
-        self.training, self.validation = training, validation
-        self.seed, self.batch_size, self.bfloat16 = seed, batch_size, bfloat16
-        self.device = torch.device(device)
-        self.augmentation = augmentation
+    def __init__(self, context: TaskContext) -> None:
+        self.context, self.device = context, context.device
+        self.settings: VQVAE2Training = context.settings
+        s = self.settings
+        self.augmentation = Augmentation(s.gain_db, s.shift_s, s.semitones)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.network = VQVAE2(config)
+            torch.manual_seed(context.seed)
+            self.network = VQVAE2(context.config)
         self.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # valid, but not in torch's stubs
-        self.scale = PictureScale(config, frontend).to(self.device)
-        self.frontend = MelIF(frontend, dtype=torch.float32).to(self.device)
+        self.scale = PictureScale(context.config, context.frontend).to(self.device)
+        self.frontend = MelIF(context.frontend, dtype=torch.float32).to(self.device)
+        self.latest: Loss | None = None
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The network."""
+        return {"network": self.network}
+
+    def parts(self) -> Mapping[str, Part]:
+        """One optimiser for all of it; the codebooks follow by themselves."""
+        return {"network": Part(list(self.network.parameters()))}
+
+    def initialise(self, tensors: Mapping[str, Tensor]) -> None:
+        """Start from shipped weights.
+
+        Raises:
+            CheckpointError: If they are of another size.
+        """
+        try:
+            self.network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+        except RuntimeError as error:
+            raise CheckpointError(f"--init: weights do not fit: {str(error).splitlines()[0]}") from None
+        if self.settings.fresh_codebooks:
+            self._fit_codebooks(self.settings.fresh_codebooks)
+
+    @torch.no_grad()
+    def _fit_codebooks(self, clips: int) -> None:
+        self.network.train(False)
+        batch = self.settings.batch_size
+        latents: dict[str, list[Tensor]] = {"top": [], "bottom": []}
+        hooks = [
+            layer.register_forward_hook(
+                lambda _layer, _given, made, level=level: latents[level].append(
+                    made.float().permute(0, 2, 3, 1).flatten(0, 2).cpu()
+                )
+            )
+            for level, layer in (("top", self.network.to_top), ("bottom", self.network.to_bottom))
+        ]
+        for step in range(-(-clips // batch)):
+            waveform = draw_batch(
+                self.context.training,
+                batch_size=batch,
+                seed=self.context.seed,
+                step=-1 - step,
+                augmentation=self.augmentation,
+            )
+            picture = self.picture(waveform)
+            with self._autocast():
+                self.network.encode(self.scale(picture))
+        for hook in hooks:
+            hook.remove()
+        for level, book in (("top", self.network.codebook_top), ("bottom", self.network.codebook_bottom)):
+            book.fit(torch.cat(latents[level]).to(self.device), step_generator(self.context.seed, 0, f"fit {level}"))
+        self.network.train()
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.context.bfloat16)
 
     def picture(self, waveform: Tensor) -> Tensor:
         """Mel-IF pictures of waveforms, channels last, without gradient."""
@@ -60,31 +113,40 @@ class VQVAE2Task:
             picture: Tensor = self.frontend(waveform.to(self.device))
         return picture.contiguous(memory_format=torch.channels_last)
 
-    def step_loss(self, step: int) -> tuple[Tensor, Callable[[], dict[str, float]]]:
-        """Loss of step number ``step``."""
+    def losses(self, step: int) -> Iterator[tuple[str, Tensor]]:
+        """The loss of step number ``step``."""
+        seed = self.context.seed
         waveform = draw_batch(
-            self.training,
-            batch_size=self.batch_size,
-            seed=self.seed,
+            self.context.training,
+            batch_size=self.settings.batch_size,
+            seed=seed,
             step=step,
             augmentation=self.augmentation,
         )
-        generator = step_generator(self.seed, step, "codebook")
         picture = self.picture(waveform)
         with self._autocast():
-            loss = training_loss(self.network, self.scale, picture, generator)
-        return loss.total, loss.report
+            self.latest = training_loss(self.network, self.scale, picture, step_generator(seed, step, "codebook"))
+        yield "network", self.latest.total
+
+    def report(self) -> dict[str, float]:
+        """Terms of the latest loss."""
+        return self.latest.report() if self.latest is not None else {}
+
+    def export(self) -> dict[str, Tensor]:
+        """The network as it stands."""
+        return self.network.state_dict()
 
     def validate(self) -> dict[str, float]:
-        """Mean loss terms over the validation clips, and the perplexity of both maps over all of them."""
-        n = len(self.validation)
+        """Mean loss terms over the validation clips, and the perplexity and use of both maps over all of them."""
+        clips = self.context.validation
+        n, batch = len(clips), self.settings.batch_size
         if n == 0:
             return {}
         sums: dict[str, float] = {}
         use = {level: torch.zeros(self.network.config.codebook_size) for level in ("top", "bottom")}
-        for start in range(0, n, self.batch_size):
-            rows = torch.arange(start, min(n, start + self.batch_size))
-            picture = self.picture(self.validation.waveforms(rows))
+        for start in range(0, n, batch):
+            rows = torch.arange(start, min(n, start + batch))
+            picture = self.picture(clips.waveforms(rows))
             with self._autocast():
                 loss = training_loss(self.network, self.scale, picture)
                 top, bottom = self.network.encode(self.scale(picture))
@@ -97,4 +159,18 @@ class VQVAE2Task:
         for level, counts in use.items():
             share = counts / counts.sum()
             means[f"perplexity_{level}"] = float(torch.exp(-(share * torch.log(share + 1e-12)).sum()))
+            means[f"used_{level}"] = float((counts > 0).float().mean())
         return means
+
+
+RECIPE = Recipe(
+    config=VQVAE2Config(),
+    frontend=MelIFConfig(),
+    settings=VQVAE2Training(),
+    sample_rate_hz=MelIFConfig().sample_rate_hz,
+    clip_s=MelIFConfig().n_samples / MelIFConfig().sample_rate_hz,
+    task=VQVAE2Task,
+    half=False,
+)
+# The variant with finer maps: more columns and bins in the bottom map, the top map as before.
+RECIPE_8X4 = dataclasses.replace(RECIPE, config=VQVAE2Config(factor_bottom=8, factor_top=4))

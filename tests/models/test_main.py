@@ -9,6 +9,7 @@ import torch
 
 from models.__main__ import main
 from models.checkpoint import save
+from models.registry import MODELS
 from models.training import jobs
 from models.training.data import ClipStore
 
@@ -16,7 +17,7 @@ from models.training.data import ClipStore
 def test_list_names_every_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["vqvae2", "griffin_lim", "mel_if"]
+    assert [line.split()[0] for line in lines] == list(MODELS)
 
 
 def test_card_of_a_given_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,7 +34,9 @@ def test_card_of_a_given_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["card", "vqvae2@/no/such/folder"], 1, "card.json: missing"),
         (["train", "griffin_lim", "--corpus", "x", "--steps", "1"], 2, "nothing to train"),
         (["train", "vqvae2", "--corpus", "x", "--steps", "0"], 2, "positive"),
-        (["train", "vqvae2", "--corpus", "x", "--steps", "1", "--width", "17"], 2, "width"),
+        (["train", "vqvae2", "--corpus", "x", "--steps", "1", "--set", "channels=17"], 2, "multiple of 16"),
+        (["train", "vqvae2", "--corpus", "x", "--steps", "1", "--set", "channels"], 2, "need KEY=VALUE"),
+        (["settings", "griffin_lim"], 2, "nothing to train"),
         (["train", "vqvae2", "--corpus", "x", "--steps", "1", "--device", "abacus"], 2, "abacus"),
         (["train", "vqvae2", "--corpus", "/no/such/corpus", "--steps", "1"], 1, "/no/such/corpus"),
     ],
@@ -65,8 +68,8 @@ def test_a_signal_saves_and_resume_goes_on(
         timers[-1].start()
         return clips
 
-    common = ["train", "vqvae2", "--corpus", "x", "--output", str(tmp_path / "run"), "--width", "16"]
-    common += ["--batch-size", "1", "--device", "cpu", "--validation-share", "0"]
+    common = ["train", "vqvae2", "--corpus", "x", "--output", str(tmp_path / "run"), "--set", "channels=16"]
+    common += ["--set", "batch_size=1", "--device", "cpu", "--validation-share", "0"]
     monkeypatch.setattr(jobs, "read_clips", read_then_signal)
     assert main([*common, "--steps", "100000"]) == 128 + signal.SIGTERM
     assert "--resume" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from eval import audio_io
 from eval.corpora import HELD_OUT, open_corpus
 from eval.corpora.__main__ import main
 from eval.corpora.held_out import read_held_out
-from eval.corpora.stream import StreamSettings, stream_clips
+from eval.corpora.stream import StreamSettings, licences, stream_clips
 from models.errors import CorpusError, InputError
 from tests.eval.corpora.makers import make_nsynth, notes, samples_of, write_audio
 
@@ -44,6 +44,9 @@ def test_clips_come_padded_with_their_facts(tmp_path: Path) -> None:
     clips, end = _stream(root)
     assert [head["clip_id"] for head, _ in clips] == notes(3)
     head, samples = clips[0]
+    labels = head.pop("labels")
+    assert labels["pitch"] == int(notes(3)[0].rsplit("-", 2)[1])
+    assert labels["instrument_family_str"] == "bass"
     assert head == {
         "clip_id": notes(3)[0],
         "group": notes(3)[0].rsplit("-", 2)[0],
@@ -58,7 +61,7 @@ def test_clips_come_padded_with_their_facts(tmp_path: Path) -> None:
     content = open_corpus(root).content_sha256(split="train")
     assert end["corpora"] == [
         {"root_name": "mine", "layout": "nsynth", "split": "train", "rule": "corpus", "content_sha256": content,
-         "clips": 3},
+         "clips": 3, "licences": []},
     ]  # fmt: skip
     assert end["refused"] == []
 
@@ -179,3 +182,11 @@ def test_the_hash_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out.strip() == open_corpus(root).content_sha256(split="train")
     assert main(["hash", "--corpus", str(root / "no"), "--split", "train"]) == 2
     assert "no such corpus folder" in capsys.readouterr().err
+
+
+def test_licences_are_read_from_the_licence_file(tmp_path: Path) -> None:
+    assert licences(tmp_path) == []
+    (tmp_path / "LICENSE.md").write_text("- **CC-BY-3.0** - A\n- CC BY-SA 4.0 and CC0 1.0; this one is public domain\n")
+    assert licences(tmp_path) == ["CC-BY-3.0", "CC-BY-SA-4.0", "CC0-1.0", "PUBLIC-DOMAIN"]
+    (tmp_path / "render.json").write_text("{}")
+    assert licences(tmp_path)[-2].startswith("MIT")

@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from models.errors import CorpusError
-from models.training.data import Augmentation, ClipStore, draw_batch, parse_stream, read_clips, stream_command
+from models.training.data import (
+    Augmentation,
+    ClipStore,
+    draw_batch,
+    draw_rows,
+    draw_segments,
+    parse_stream,
+    read_clips,
+    stream_command,
+)
 
 SAMPLES = 1000
 
@@ -136,3 +145,40 @@ def test_augmentation_of_nothing_changes_nothing() -> None:
     x = torch.rand(3, 500) * 0.5
     y = Augmentation(gain_db=0.0, shift_s=0.0, semitones=0.0)(x, 16_000, torch.Generator().manual_seed(0))
     torch.testing.assert_close(y, x)
+
+
+def test_labels_and_groups_come_with_the_clips() -> None:
+    head = {"clip_id": "a", "corpus": "c", "frames": 2, "sample_rate_hz": 8000, "group": "g", "labels": {"pitch": 61}}
+    data = json.dumps(head).encode() + b"\n" + np.zeros(2, "<f4").tobytes() + b'{"end": true}\n'
+    found = parse_stream(io.BytesIO(data), samples=2)
+    assert found.labels == ({"pitch": 61},)
+    assert found.groups == ("g",)
+    rest, validation = found.split(0.0)
+    assert (rest.labels, rest.groups, validation.labels) == (found.labels, found.groups, ())
+
+
+def test_rows_are_those_of_the_batch() -> None:
+    clips = store()
+    rows = draw_rows(clips, batch_size=8, seed=3, step=17)
+    assert torch.equal(clips.waveforms(rows), draw_batch(clips, batch_size=8, seed=3, step=17))
+
+
+def test_segments_come_from_inside_the_clips() -> None:
+    ramp_store = ClipStore(torch.arange(1000, dtype=torch.int16)[None], ("a",), torch.tensor([0]), (), 8000)
+    drawn = draw_segments(ramp_store, batch_size=64, samples=100, seed=1, step=2) * 32767
+    starts = drawn[:, 0].round()
+    torch.testing.assert_close(drawn, starts[:, None] + torch.arange(100.0), rtol=0, atol=1e-3)
+    assert float(starts.min()) >= 0
+    assert float(starts.max()) <= 900
+    assert len(starts.unique()) > 20
+    assert torch.equal(drawn, draw_segments(ramp_store, batch_size=64, samples=100, seed=1, step=2) * 32767)
+    with pytest.raises(ValueError, match="shorter than segments"):
+        draw_segments(ramp_store, batch_size=1, samples=1001, seed=1, step=2)
+
+
+def test_silent_segments_are_drawn_again() -> None:
+    pcm = torch.zeros(1, 1000, dtype=torch.int16)
+    pcm[0, ::200] = 100
+    quiet = ClipStore(pcm, ("a",), torch.tensor([0]), (), 8000)
+    drawn = draw_segments(quiet, batch_size=64, samples=120, seed=1, step=2)
+    assert float((drawn.abs().amax(1) > 0).float().mean()) > 0.95
