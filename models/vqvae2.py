@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from models.batching import check_waveform, cut, in_fixed_groups
-from models.checkpoint import check_frontend, from_card, load_weights
+from models.checkpoint import check_frontend, from_card, load_weights, tensors_sha256
 from models.checkpoint import load as load_checkpoint
-from models.errors import CheckpointError
+from models.errors import CheckpointError, InputError
 from models.frontends.mel_if import MelIF, MelIFConfig, MelIFInverseConfig, band_centres_hz, wrap
 from models.layers.quantize import Codebook, Quantized
 from models.layers.residual import ResidualBlock
@@ -126,6 +126,28 @@ class VQVAE2(nn.Module):
             steps.append(nn.ConvTranspose2d(d, d, 4, stride=2, padding=1))
         self.upsample_top = nn.Sequential(*steps)
         self.decoder = _decoder(2 * d, 2, config, config.factor_bottom)
+
+    def coding_modules(self) -> tuple[nn.Module, ...]:
+        """What decides the codes of a picture; the rest only decodes."""
+        return (
+            self.encoder_bottom,
+            self.encoder_top,
+            self.to_top,
+            self.codebook_top,
+            self.decoder_top,
+            self.to_bottom,
+            self.codebook_bottom,
+        )
+
+    def codes_sha256(self) -> str:
+        """Hash of the tensors that decide the codes: equal hashes, equal codes."""
+        tensors = {
+            f"{i}.{name}": value
+            for i, module in enumerate(self.coding_modules())
+            for name, value in module.state_dict().items()
+            if name not in ("counts", "sums", "calls")
+        }
+        return tensors_sha256(tensors)
 
     def encode(self, picture: Tensor, generator: torch.Generator | None = None) -> tuple[Quantized, Quantized]:
         """Quantise a normalised picture ``(batch, 2, bins, frames)`` into (top, bottom)."""
@@ -292,6 +314,7 @@ class VQVAE2System:
         self.parameters = sum(p.numel() for p in self.network.parameters()) + sum(
             book.codes.numel() for book in (self.network.codebook_top, self.network.codebook_bottom)
         )
+        self.codes_sha256 = self.network.codes_sha256()
         # One picture at a time on a CPU, where batches are no faster; a fixed number elsewhere.
         self.group = 1 if self.device.type == "cpu" else 16
 
@@ -340,6 +363,31 @@ class VQVAE2System:
             maps[level] = by_clip.permute(0, 2, 1, 3).reshape(pieces.shape[0], bins, -1)
         return maps
 
+    @torch.no_grad()
+    def decode_codes(self, top: Tensor, bottom: Tensor) -> Tensor:
+        """Waveforms ``(batch, n_samples)`` of the code maps of one picture a row: the second half of `reconstruct`.
+
+        Args:
+            top: Codes, integers, shape ``(batch, bins, frames)``; 32 x 4 in the published size.
+            bottom: Codes, shape ``(batch, bins, frames)``; 64 x 8.
+
+        Raises:
+            InputError: If the maps have other shapes, or a code is not in the codebook.
+        """
+        shapes, size = self.map_shapes(), self.config.codebook_size
+        for level, codes in (("top", top), ("bottom", bottom)):
+            if codes.ndim != 3 or tuple(codes.shape[1:]) != shapes[level] or codes.shape[0] != top.shape[0]:
+                raise InputError(
+                    f"{self.name}: {level} codes must have shape (batch, {shapes[level][0]}, {shapes[level][1]}),"
+                    f" got {tuple(codes.shape)}"
+                )
+            if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < size:
+                raise InputError(f"{self.name}: {level} codes must lie in 0..{size - 1}")
+        if top.shape[0] == 0:
+            return torch.zeros(0, self.frontend.config.n_samples)
+        rows = torch.cat([top.flatten(1), bottom.flatten(1)], 1).to(self.device)
+        return in_fixed_groups(rows, self.group, self._waveforms_of_codes).cpu()
+
     def describe(self) -> dict[str, object]:
         """Configuration, front end, checkpoint and size."""
         card = self.card
@@ -376,6 +424,14 @@ class VQVAE2System:
     def _flat_codes(self, waveform: Tensor) -> Tensor:
         levels = self.network.encode(self._input(waveform))
         return torch.cat([level.codes.flatten(1) for level in levels], 1)
+
+    def _waveforms_of_codes(self, rows: Tensor) -> Tensor:
+        shapes = self.map_shapes()
+        n_top = shapes["top"][0] * shapes["top"][1]
+        top = self.network.codebook_top.lookup(rows[:, :n_top].reshape(-1, *shapes["top"]))
+        bottom = self.network.codebook_bottom.lookup(rows[:, n_top:].reshape(-1, *shapes["bottom"]))
+        waveform: Tensor = self.frontend.inverse(self.scale.inverse(self.network.decode(top, bottom)))
+        return waveform.float()
 
     def _pictures_and_back(self, waveform: Tensor) -> Tensor:
         output, _, _ = self.network(self._input(waveform))

@@ -203,7 +203,7 @@ def train_model(
             "seed": options.seed,
             "finished": outcome.finished,
             "losses": {"validation": outcome.validation, "curve": loss_curve(options.output / "loss.jsonl")},
-            "parameters": sum(p.numel() for part in task.parts().values() for p in part.parameters),
+            "parameters": {name: sum(p.numel() for p in m.parameters()) for name, m in task.modules().items()},
             "shipped_numbers": sum(value.numel() for value in tensors.values()),
             **extra_facts(task),
         }

@@ -24,6 +24,7 @@ class VQVAE2Training(TrainingSettings):
         shift_s: Range of its random start, either way.
         semitones: Range of its random transposition, either way.
         fresh_codebooks: With ``--init``: fit both codebooks anew, by k-means on the codings of so many clips.
+        frozen_codes: Leave encoders and codebooks as they are and train the decoder alone: clips keep their codes.
     """
 
     learning_rate: float = 5e-4
@@ -31,6 +32,7 @@ class VQVAE2Training(TrainingSettings):
     shift_s: float = 0.03
     semitones: float = 1.0
     fresh_codebooks: int = 0
+    frozen_codes: bool = False
 
 
 class VQVAE2Task:
@@ -51,6 +53,9 @@ class VQVAE2Task:
         self.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # valid, but not in torch's stubs
         self.scale = PictureScale(context.config, context.frontend).to(self.device)
         self.frontend = MelIF(context.frontend, dtype=torch.float32).to(self.device)
+        if s.frozen_codes:
+            for coding in self.network.coding_modules():
+                coding.requires_grad_(False)
         self.latest: Loss | None = None
 
     def modules(self) -> Mapping[str, nn.Module]:
@@ -58,8 +63,9 @@ class VQVAE2Task:
         return {"network": self.network}
 
     def parts(self) -> Mapping[str, Part]:
-        """One optimiser for all of it; the codebooks follow by themselves."""
-        return {"network": Part(list(self.network.parameters()))}
+        """One optimiser for all that learns; the codebooks follow by themselves."""
+        learning = [p for p in self.network.parameters() if p.requires_grad]
+        return {"network": Part(learning)}
 
     def initialise(self, tensors: Mapping[str, Tensor]) -> None:
         """Start from shipped weights.
@@ -77,32 +83,33 @@ class VQVAE2Task:
     @torch.no_grad()
     def _fit_codebooks(self, clips: int) -> None:
         self.network.train(False)
-        batch = self.settings.batch_size
-        latents: dict[str, list[Tensor]] = {"top": [], "bottom": []}
-        hooks = [
-            layer.register_forward_hook(
-                lambda _layer, _given, made, level=level: latents[level].append(
-                    made.float().permute(0, 2, 3, 1).flatten(0, 2).cpu()
+        network = self.network
+        # The bottom latents hear the top codes, so the top codebook comes first.
+        for level, layer, book in (
+            ("top", network.to_top, network.codebook_top),
+            ("bottom", network.to_bottom, network.codebook_bottom),
+        ):
+            latents: list[Tensor] = []
+            hook = layer.register_forward_hook(
+                lambda _layer, _given, made, latents=latents: latents.append(
+                    made.float().permute(0, 2, 3, 1).flatten(0, 2)
                 )
             )
-            for level, layer in (("top", self.network.to_top), ("bottom", self.network.to_bottom))
-        ]
-        for step in range(-(-clips // batch)):
-            waveform = draw_batch(
-                self.context.training,
-                batch_size=batch,
-                seed=self.context.seed,
-                step=-1 - step,
-                augmentation=self.augmentation,
-            )
-            picture = self.picture(waveform)
-            with self._autocast():
-                self.network.encode(self.scale(picture))
-        for hook in hooks:
+            for step in range(-(-clips // self.settings.batch_size)):
+                picture = self.picture(self._batch(-1 - step))
+                with self._autocast():
+                    network.encode(self.scale(picture))
             hook.remove()
-        for level, book in (("top", self.network.codebook_top), ("bottom", self.network.codebook_bottom)):
-            book.fit(torch.cat(latents[level]).to(self.device), step_generator(self.context.seed, 0, f"fit {level}"))
-        self.network.train()
+            book.fit(torch.cat(latents), step_generator(self.context.seed, 0, f"fit {level}"))
+
+    def _batch(self, step: int) -> Tensor:
+        return draw_batch(
+            self.context.training,
+            batch_size=self.settings.batch_size,
+            seed=self.context.seed,
+            step=step,
+            augmentation=self.augmentation,
+        )
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.context.bfloat16)
@@ -115,17 +122,13 @@ class VQVAE2Task:
 
     def losses(self, step: int) -> Iterator[tuple[str, Tensor]]:
         """The loss of step number ``step``."""
-        seed = self.context.seed
-        waveform = draw_batch(
-            self.context.training,
-            batch_size=self.settings.batch_size,
-            seed=seed,
-            step=step,
-            augmentation=self.augmentation,
-        )
-        picture = self.picture(waveform)
+        if self.settings.frozen_codes:
+            self.network.codebook_top.train(False)
+            self.network.codebook_bottom.train(False)
+        generator = step_generator(self.context.seed, step, "codebook")
+        picture = self.picture(self._batch(step))
         with self._autocast():
-            self.latest = training_loss(self.network, self.scale, picture, step_generator(seed, step, "codebook"))
+            self.latest = training_loss(self.network, self.scale, picture, generator)
         yield "network", self.latest.total
 
     def report(self) -> dict[str, float]:

@@ -101,3 +101,24 @@ def test_bad_numbers_are_refused() -> None:
         Codebook(0, 4)
     with pytest.raises(ValueError, match=r"0\.\.3"):
         Codebook(4, 2).lookup(torch.tensor([[[4]]]))
+
+
+def test_fitted_codes_are_those_of_the_clusters() -> None:
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.tensor([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0], [9.0, 9.0]])
+    vectors = centres.repeat(200, 1) + 0.01 * torch.randn(800, 2, generator=generator)
+    book = Codebook(4, 2)
+    book.fit(vectors, generator)
+    assert bool(book.ready)
+    assert len(book.nearest(vectors).unique()) == 4
+    found = book.codes[book.nearest(centres)]
+    torch.testing.assert_close(found, centres, atol=0.01, rtol=0)
+
+
+def test_slices_do_not_change_the_fit() -> None:
+    vectors = torch.randn((1 << 16) + 500, 2, generator=torch.Generator().manual_seed(1))
+    book = Codebook(8, 2)
+    book.fit(vectors, torch.Generator().manual_seed(2), rounds=3)
+    use = torch.bincount(book.nearest(vectors), minlength=8)
+    assert int(use.sum()) == len(vectors)
+    assert int(use.min()) > 2000

@@ -248,6 +248,19 @@ def test_fresh_codebooks_are_used_from_the_first_step(tmp_path: Path) -> None:
     assert bool(load(tmp_path / "next" / "checkpoint", name="vqvae2").tensors["codebook_top.ready"])
 
 
+def test_frozen_codes_stay_while_the_decoder_learns(tmp_path: Path) -> None:
+    store = clip_store(64_000)
+    train_model(options(tmp_path / "out"), store=store)
+    start = tmp_path / "out" / "checkpoint"
+    changes = {"channels": "16", "batch_size": "2", "fresh_codebooks": "4", "frozen_codes": "true"}
+    train_model(options(tmp_path / "one", init=start, changes=changes, steps=1), store=store)
+    train_model(options(tmp_path / "more", init=start, changes=changes, steps=4), store=store)
+    before, after = (VQVAE2System(checkpoint=tmp_path / run / "checkpoint") for run in ("one", "more"))
+    assert before.codes_sha256 == after.codes_sha256
+    assert before.card["tensors_sha256"] != after.card["tensors_sha256"]
+    assert before.codes_sha256 != VQVAE2System(checkpoint=start).codes_sha256
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
