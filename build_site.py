@@ -141,7 +141,7 @@ def _main(options: argparse.Namespace, source: Path, destination: Path, command:
         check_destination(destination, source)
     except SiteError as wrong:
         return _fail(wrong)
-    if not options.render_only and site.jobs:
+    if not options.render_only and (site.jobs or site.studies):
         status = _evaluate(options, source, command)
     try:
         _render(source, destination)

@@ -1,4 +1,4 @@
-"""Command line of the evaluation: ``python -m eval run | list | score``."""
+"""Command line of the evaluation: ``python -m eval run | study | generate | list | score``."""
 
 from __future__ import annotations
 
@@ -70,8 +70,42 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seed", type=int, metavar="S", help="seed of models that draw (default: a fixed one)")
     run.add_argument("--retry-failed", action="store_true", help="try again what failed before")
 
-    names = verbs.add_parser("list", help="name models, corpora and metrics", epilog=_EXIT)
-    names.add_argument("what", nargs="?", choices=("models", "corpora", "metrics"), help="only these")
+    study = verbs.add_parser(
+        "study",
+        help="measure a study and write its document",
+        description="Measure a study: an experiment that is more than the reconstruction of clip after clip. Its"
+        " numbers and claims go to OUTPUT/_data/studies/NAME.json, the record of the run to OUTPUT/_data/runs, from"
+        " where build_site.py makes its page; both are meant to be committed.",
+        epilog=_EXIT,
+    )
+    study.add_argument("study", metavar="NAME", help="a study of the table; see python -m eval list studies")
+    study.add_argument(
+        "--training", type=Path, action="append", default=[], metavar="FOLDER",
+        help="a training corpus, for studies that look at one; may be repeated",
+    )  # fmt: skip
+    study.add_argument(
+        "--model", action="append", default=[], metavar="NAME@FOLDER",
+        help="weights of your own in place of the shipped ones; may be repeated",
+    )  # fmt: skip
+    study.add_argument("--seed", type=int, metavar="S", help="seed of what is drawn (default: a fixed one)")
+    study.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (default: auto)")
+    study.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="a companion's folder (default: .)")
+
+    generate = verbs.add_parser(
+        "generate",
+        help="let a generator make sounds",
+        description="Write COUNT sounds of a generator to DIR/NAME-SEED.wav with the seeds SEED, SEED + 1 …, and"
+        " DIR/NAME.json, which says which weights made them.",
+        epilog=_EXIT,
+    )
+    generate.add_argument("--model", required=True, metavar="NAME[@FOLDER]", help="a generator of the table")
+    generate.add_argument("--count", type=_positive, default=1, metavar="N", help="how many sounds (default: 1)")
+    generate.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the first one (default: 0)")
+    generate.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (default: auto)")
+    generate.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the sounds")
+
+    names = verbs.add_parser("list", help="name models, corpora, metrics and studies", epilog=_EXIT)
+    names.add_argument("what", nargs="?", choices=("models", "corpora", "metrics", "studies"), help="only these")
 
     score = verbs.add_parser(
         "score",
@@ -97,10 +131,12 @@ def _parser() -> argparse.ArgumentParser:
 def _list(what: str | None) -> int:
     from eval.corpora import HELD_OUT, LAYOUTS
     from eval.metrics import METRICS
+    from eval.studies import STUDIES
     from models.registry import MODELS
 
+    kinds = {"system": "", "generator": " [generator]"}
     sections = {
-        "models": [(e.name, f"{e.title}. {e.summary}") for e in MODELS.values()],
+        "models": [(e.name, f"{e.title}. {e.summary}{kinds.get(e.kind, '')}") for e in MODELS.values()],
         "corpora": [
             *((name, layout.summary) for name, layout in LAYOUTS.items()),
             *((str(_shown(path)), "shipped held-out set") for path in (HELD_OUT / "notes", HELD_OUT / "music")),
@@ -109,12 +145,13 @@ def _list(what: str | None) -> int:
             (m.name, f"{m.title}, {m.unit}, {'higher' if m.higher_is_better else 'lower'} is better")
             for m in METRICS.values()
         ],
+        "studies": [(name, f"python -m eval study {name}") for name in STUDIES],
     }
     for title, rows in sections.items():
         if what in (None, title):
             if what is None:
                 print(f"{title}:")
-            width = max(len(name) for name, _ in rows)
+            width = max((len(name) for name, _ in rows), default=0)
             for name, text in rows:
                 print(f"  {name:<{width}}  {text}")
     return 0
@@ -162,6 +199,51 @@ def _run(options: argparse.Namespace) -> int:
     if report.failed:
         pairs = report.clips * len(wanted.models)
         print(f"warning: {report.failed} of {pairs} outputs failed; first: {report.first_error}", file=sys.stderr)
+    return 0
+
+
+def _study(options: argparse.Namespace) -> int:
+    from eval.evaluation import DEFAULT_SEED
+    from eval.progress import Bar
+    from eval.runner import pick_device
+    from eval.studies import load_study
+    from eval.studies.context import make_context, parse_checkpoints
+    from eval.studies.run import measure_study
+
+    load_study(options.study)
+    checkpoints = parse_checkpoints(options.model)
+    context = make_context(
+        seed=DEFAULT_SEED if options.seed is None else options.seed,
+        device=pick_device(options.device),
+        training=options.training,
+        checkpoints=checkpoints,
+        note=Bar(sys.stderr).note,
+    )
+    recorded = measure_study(
+        options.study,
+        context,
+        output=options.output,
+        command=shlex.join(["python", "-m", "eval", *sys.argv[1:]]),
+    )
+    for claim in recorded.claims:
+        print(f"{'met' if claim.met else 'missed'}: {claim.text}: {claim.figure}")
+    print(f"study: {recorded.document}, run record {recorded.run}")
+    return 0
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from eval.generate import generate
+
+    name, _, folder = options.model.partition("@")
+    report = generate(
+        name,
+        checkpoint=Path(folder) if folder else None,
+        count=options.count,
+        seed=options.seed,
+        device=options.device,
+        output=options.output,
+    )
+    print(f"sounds: {len(report.sounds)} in {options.output}, described in {report.description}")
     return 0
 
 
@@ -222,10 +304,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # Read once, when torch is loaded: spinning threads slow everything down as soon as two programs share the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    verbs = {"run": _run, "score": _score, "study": _study, "generate": _generate}
     try:
-        if options.verb == "list":
-            return _list(options.what)
-        return _run(options) if options.verb == "run" else _score(options)
+        return _list(options.what) if options.verb == "list" else verbs[options.verb](options)
     except EarwitnessError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, InputError | CorpusError) else 1

@@ -150,6 +150,7 @@ def system_entries(models: Sequence[str], device: str = "cpu") -> list[SystemEnt
     for text in models:
         name, _, folder = text.partition("@")
         checkpoint = Path(folder) if folder else None
+        _check_runs(name)
         key = hashlib.sha256(
             f"{registry.fingerprint(name, checkpoint)} {code_sha256('models')} {versions}".encode()
         ).hexdigest()
@@ -165,6 +166,16 @@ def system_entries(models: Sequence[str], device: str = "cpu") -> list[SystemEnt
     if not entries:
         raise InputError(f"no model is named; known: {', '.join(registry.MODELS)}")
     return entries
+
+
+def _check_runs(name: str) -> None:
+    if registry.entry(name).kind == "system":
+        return
+    from eval.studies import study_of
+
+    study = study_of(name)
+    shown = f"; python -m eval study {study} measures it" if study else ""
+    raise InputError(f"model {name!r} is a generator and turns no clip into another{shown}")
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,7 @@ RESERVED = frozenset(
         "duration_s",
         "bits",
         "clip_id",
+        "study",
         "group",
         "systems",
         "files",

@@ -1,8 +1,9 @@
-"""The evaluation of a companion: for every job of ``site.yml`` what is stale is run, exported and written down.
+"""The evaluation of a companion: for every job of ``site.yml`` what is stale is run, exported and written down, and for
+every study its listening rows.
 
 Whether a job is stale is told from cheap hashes of its settings, corpus, weights and code and from the size and time of
-its products; torch is imported only when there is something to do. A job that cannot be done leaves what an earlier
-run published in its place.
+its products; torch is imported only when there is something to do. A job or study that cannot be done leaves what an
+earlier run published in its place.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from eval.corpora import open_corpus
 from eval.evaluation import DEFAULT_SEED, Evaluation, open_split, system_entries
 from eval.protocols import Progress, Silent
 from eval.publish import WORST, Job, run_job
-from eval.runner import ROOT, code_sha256, metric_key
+from eval.runner import ROOT, code_sha256, metric_key, pick_device
+from eval.studies import STUDIES, collection_name, load_study
+from eval.studies.context import make_context
+from eval.studies.listening import listening_fingerprint, publish_listening
 from eval.summary import choose_baseline
 from models.errors import EarwitnessError, InputError, ManifestError
 
@@ -39,7 +43,8 @@ class PipelineReport:
         evaluated: Collections that were made anew.
         unchanged: Collections that needed nothing.
         errors: One line for every job that could not be done.
-        warnings: One line for every job with failed clips, and for every document edited since its evaluation.
+        warnings: One line for every job with failed clips, for every study without its listening rows, and for every
+            document edited since its evaluation.
     """
 
     evaluated: list[str] = field(default_factory=list)
@@ -87,10 +92,20 @@ def evaluate_companion(
     raw = list(site.get("evaluation") or [])
     report = PipelineReport()
     state = _read_state(source)
-    wanted = {str(entry["collection"]) for entry in raw}
+    studies = list(site.get("studies") or [])
+    heard = [entry for entry in studies if entry.get("listen", True)]
+    wanted = {str(entry["collection"]) for entry in raw} | {collection_name(str(entry["study"])) for entry in heard}
     taken = {name for entry in raw for name in (entry["collection"], f"{entry['collection']}{WORST}")}
     if len(taken) < 2 * len(raw):
         raise ManifestError(f"{source / '_data' / 'site.yml'}: evaluation: two jobs have one collection name")
+    rows = {collection_name(str(entry["study"])) for entry in studies}
+    if len(rows) < len(studies):
+        raise ManifestError(f"{source / '_data' / 'site.yml'}: studies: one study is named twice")
+    if rows & taken:
+        name = min(rows & taken)
+        raise ManifestError(
+            f"{source / '_data' / 'site.yml'}: evaluation: the collection {name!r} has the name of a study's rows"
+        )
     replaced: set[int] = set()
     try:
         replaced = _replaced_jobs(raw, corpus, layout)
@@ -108,30 +123,90 @@ def evaluate_companion(
                 corpus=(corpus, layout, split) if number in replaced else None,
             )  # fmt: skip
             mark = fingerprint(job)
-            before = state.get(name)
-            if before is not None and before["fingerprint"] == mark and _intact(source, before["files"]):
-                report.unchanged.append(name)
-                report.warnings += [
-                    f"{name}: {path} is not as the evaluation wrote it; the site shows it as it is now"
-                    for path in _edited(source, before["files"])
-                ]
+            if _unchanged(source, name, mark, state, report):
                 continue
             files, warning = run_job(source, job, workers, progress, command)
         except (EarwitnessError, OSError) as error:
             report.errors.append(f"{name}: {' '.join(str(error).split())}")
             continue
-        if before is not None:
-            old = [path for path in before["files"] if path not in set(files)]
-            _remove(source, old, keep=_published({k: v for k, v in state.items() if k != name}))
-        state[name] = {"fingerprint": mark, "files": {path: _facts(source / path) for path in files}}
-        try:
-            _write_state(source, state)
-        except EarwitnessError as error:
-            report.errors.append(str(error))
-        report.evaluated.append(name)
+        _settle(source, state, name, mark, files, report)
         if warning:
             report.warnings.append(f"{name}: {warning}")
+    for entry in heard:
+        _listen(source, entry, state, report, device=device, workers=workers, progress=progress)
     return report
+
+
+def _settle(
+    source: Path,
+    state: dict[str, Any],
+    name: str,
+    mark: str,
+    files: Sequence[str],
+    report: PipelineReport,
+    **facts: Any,
+) -> None:
+    """Write down what a collection is made of now, and remove what it no longer names."""
+    before = state.get(name)
+    if before is not None:
+        old = [path for path in before["files"] if path not in set(files)]
+        _remove(source, old, keep=_published({k: v for k, v in state.items() if k != name}))
+    state[name] = {"fingerprint": mark, "files": {path: _facts(source / path) for path in files}, **facts}
+    try:
+        _write_state(source, state)
+    except EarwitnessError as error:
+        report.errors.append(str(error))
+    report.evaluated.append(name)
+
+
+def _unchanged(source: Path, name: str, mark: str, state: Mapping[str, Any], report: PipelineReport) -> bool:
+    """Whether a collection needs nothing; says so in the report."""
+    before = state.get(name)
+    if before is None or before["fingerprint"] != mark or not _intact(source, before["files"]):
+        return False
+    report.unchanged.append(name)
+    report.warnings += [
+        f"{name}: {path} is not as the evaluation wrote it; the site shows it as it is now"
+        for path in _edited(source, before["files"])
+    ]
+    return True
+
+
+def _listen(
+    source: Path,
+    entry: Mapping[str, Any],
+    state: dict[str, Any],
+    report: PipelineReport,
+    *,
+    device: str,
+    workers: int | None,
+    progress: Progress,
+) -> None:
+    """Bring the listening rows of a study up to date; whatever is wrong with it leaves the rest of the site alone."""
+    study, seed = str(entry["study"]), int(entry.get("seed", DEFAULT_SEED))
+    name = collection_name(study)
+    if study not in STUDIES:
+        report.errors.append(f"{name}: study {study!r} is unknown; known: {', '.join(STUDIES) or 'none'}")
+        return
+    try:
+        # The models that a study uses stand in its module, which takes long to import.
+        models = state.get(name, {}).get("models")
+        if models is not None:
+            with suppress(EarwitnessError):
+                mark = listening_fingerprint(study, models, seed=seed, device=device)
+                if _unchanged(source, name, mark, state, report):
+                    return
+        progress.note(f"{study}: making its listening rows")
+        module = load_study(study)
+        mark = listening_fingerprint(study, module.MODELS, seed=seed, device=device)
+        rows = module.listen(make_context(seed=seed, device=pick_device(device), note=progress.note))
+        files = publish_listening(source, study, rows, seed=seed, workers=workers, progress=progress)
+    except Exception as error:
+        said = " ".join(str(error).split()) or "no message"
+        kind = "" if isinstance(error, EarwitnessError) else f"{type(error).__name__}: "
+        report.warnings.append(f"{name}: its listening rows could not be made ({kind}{said})")
+        return
+    _settle(source, state, name, mark, files, report, models=list(module.MODELS))
 
 
 # --- settings
@@ -285,7 +360,11 @@ def _read_state(source: Path) -> dict[str, Any]:
         document = json.loads((source / STATE).read_text(encoding="utf-8"))
         entries = document["collections"]
         return {
-            str(name): {"fingerprint": str(entry["fingerprint"]), "files": dict(entry["files"])}
+            str(name): {
+                "fingerprint": str(entry["fingerprint"]),
+                "files": dict(entry["files"]),
+                **({"models": [str(model) for model in entry["models"]]} if "models" in entry else {}),
+            }
             for name, entry in entries.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

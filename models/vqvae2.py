@@ -34,6 +34,8 @@ class VQVAE2Config:
         decay: Moving-average weight of the codebooks.
         codebook_delay: Training steps before quantisation sets in.
         commitment: Weight of the commitment term.
+        bottom_dropout: Share of the training pictures that are decoded from the top map alone. Without it the bottom
+            map, which comes first in training, says everything and the top map nothing.
         level_weight: Weight of the log-mel term of the loss.
         loud_weight: How much more the loudest cells of a picture count in that term than the quiet ones.
         phase_weight: Weight of the phase term of the loss.
@@ -53,6 +55,7 @@ class VQVAE2Config:
     decay: float = 0.99
     codebook_delay: int = 500
     commitment: float = 0.1
+    bottom_dropout: float = 0.2
     level_weight: float = 6.0
     loud_weight: float = 3.0
     phase_weight: float = 0.12
@@ -164,7 +167,11 @@ class VQVAE2(nn.Module):
     def forward(self, picture: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Quantized, Quantized]:
         """Reconstruction with the quantiser reports of the top and the bottom level."""
         top, bottom = self.encode(picture, generator)
-        return self.decode(top.vectors, bottom.vectors), top, bottom
+        vectors = bottom.vectors
+        if self.training and self.config.bottom_dropout > 0:
+            kept = torch.rand(picture.shape[0], generator=generator) >= self.config.bottom_dropout
+            vectors = vectors * kept.to(vectors)[:, None, None, None]
+        return self.decode(top.vectors, vectors), top, bottom
 
 
 class PictureScale(nn.Module):

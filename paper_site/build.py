@@ -56,8 +56,7 @@ def _copies(companion: Companion) -> dict[str, Path]:
         for inner, path in _files(THEME / name):
             copies[f"assets/{name}/{inner}"] = path
     named = {path for path in _named_media(companion)}
-    parts = [p.name for c in companion.collections for p in (c, c.worst) if p]
-    owned = tuple(f"assets/{kind}/{name}/" for kind in ("audio", "images") for name in parts)
+    owned = tuple(f"assets/{kind}/{part.name}/" for kind in ("audio", "images") for part in companion.heard)
     for inner, path in _files(companion.source / "assets"):
         target = f"assets/{inner}"
         # What an earlier selection left in a collection's folder is not published.
@@ -69,15 +68,14 @@ def _copies(companion: Companion) -> dict[str, Path]:
 
 
 def _named_media(companion: Companion) -> Iterator[str]:
-    for collection in companion.collections:
-        for part in (collection, collection.worst):
-            for sample in part.samples if part else ():
-                for track in sample.tracks:
-                    yield from (file.path for file in track.files.values())
-                    for picture in track.pictures.values():
-                        yield picture.light
-                        if picture.dark:
-                            yield picture.dark
+    for part in companion.heard:
+        for sample in part.samples:
+            for track in sample.tracks:
+                yield from (file.path for file in track.files.values())
+                for picture in track.pictures.values():
+                    yield picture.light
+                    if picture.dark:
+                        yield picture.dark
 
 
 def content_folders(source: Path) -> list[Path]:
@@ -118,7 +116,7 @@ def build(source: Path, destination: Path, *, templates: Path = TEMPLATES, conte
     written = write_site(destination, source, rendered, _copies(companion))
     return BuildReport(
         pages=len(pages),
-        samples=sum(len(c.samples) + (len(c.worst.samples) if c.worst else 0) for c in companion.collections),
+        samples=sum(len(part.samples) for part in companion.heard),
         missing=tuple(job.collection for job in companion.missing),
         written=written,
     )

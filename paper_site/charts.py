@@ -47,6 +47,19 @@ def nice_ticks(low: float, high: float, wanted: int = 3) -> list[float]:
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
+def tick_texts(ticks: list[float]) -> list[str]:
+    """Print ticks with the decimals that tell them apart.
+
+    >>> tick_texts([0.0, 2.5, 5.0])
+    ['0.0', '2.5', '5.0']
+    """
+    step = ticks[1] - ticks[0]
+    decimals = max(0, min(6, -math.floor(math.log10(step) + 1e-9)))
+    if round(step, decimals) != round(step, 12):
+        decimals += 1
+    return [number(t) if abs(t) >= 1e5 else fixed(t, decimals) for t in ticks]
+
+
 def _chart(rows: list[tuple[str, str, Aggregate | Difference | None]], *, with_zero: bool) -> Chart:
     values = [
         v
@@ -67,11 +80,7 @@ def _chart(rows: list[tuple[str, str, Aggregate | Difference | None]], *, with_z
             return None
         return round((value - low) / span * WIDTH, 1)
 
-    step = ticks[1] - ticks[0]
-    decimals = max(0, min(6, -math.floor(math.log10(step) + 1e-9)))
-    if round(step, decimals) != round(step, 12):
-        decimals += 1
-    labels = tuple((place(t) or 0.0, number(t) if abs(t) >= 1e5 else fixed(t, decimals)) for t in ticks)
+    labels = tuple((place(t) or 0.0, text) for t, text in zip(ticks, tick_texts(ticks), strict=True))
     marks = tuple(
         Mark(c, t, place(r.mean), place(r.low), place(r.high), r) if r else Mark(c, t, None, None, None, None)
         for c, t, r in rows

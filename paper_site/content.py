@@ -1,7 +1,8 @@
 """Find the authors' texts of a companion, by Jekyll's folder habits.
 
 Texts lie in the source folder itself (``index.md``, ``about.md``, ``results.html`` …), those for one model in
-``_models/`` and those for one listening table in ``_listen/``. Only files that begin with front matter count.
+``_models/``, those for one listening table in ``_listen/`` and those for one study in ``_studies/``. Only files that
+begin with front matter count.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from paper_site.errors import ContentError
 from paper_site.pages import Prose
 
 MARKDOWN = {".md", ".markdown", ".mkd", ".mkdn", ".mkdown"}
-_FOLDERS = {"": "", "_models": "models/", "_listen": "listen/"}
+_FOLDERS = {"": "", "_models": "models/", "_listen": "listen/", "_studies": "studies/"}
 
 
 def _candidates(folder: Path) -> Iterator[tuple[str, Path]]:

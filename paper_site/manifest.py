@@ -19,14 +19,16 @@ from urllib.parse import urlsplit
 from paper_site.documents import line_of, read_document, read_text
 from paper_site.errors import DataError
 from paper_site.schema import did_you_mean, field_name, validate
+from paper_site.studies import Findings, read_findings
 
 FORMATS = ("ogg", "flac", "wav")
 ORIGINAL = "original"
 WORST_SUFFIX = "_worst"
+STUDY_PREFIX = "study_"
 # Fields of a sample that are no labels of its corpus.
 _RESERVED = frozenset(
     {"sample_rate_hz", "duration_s", "bits", "systems", "files", "loudness_lufs", "gain_db", "peak_dbfs"}
-    | {"scores", "failures", "pictures", "selection", "clip_id", "group"}
+    | {"scores", "failures", "pictures", "selection", "clip_id", "group", "study"}
 )
 _DATA_SUFFIXES = {".yml", ".yaml", ".json", ".csv", ".tsv"}
 
@@ -81,6 +83,7 @@ class Site:
     links: tuple[Link, ...] = ()
     navigation: tuple[tuple[str, str], ...] = ()
     jobs: tuple[Job, ...] = ()
+    studies: Mapping[str, str | None] = field(default_factory=dict)  # name -> title, None where none is given
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -322,6 +325,16 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Study:
+    """A study: what it found out and what can be heard of it, as far as either is there."""
+
+    name: str
+    title: str
+    findings: Findings | None
+    rows: Collection | None
+
+
+@dataclass(frozen=True)
 class Companion:
     """Everything that the pages are made of."""
 
@@ -331,6 +344,13 @@ class Companion:
     runs: Mapping[str, Run]
     data: Mapping[str, Any]
     documents: Mapping[str, Path]  # path inside the site -> document to publish there
+    studies: tuple[Study, ...] = ()
+
+    @property
+    def heard(self) -> tuple[Collection, ...]:
+        """Everything that holds samples: collections, their worst clips, rows of studies."""
+        parts = [part for c in self.collections for part in (c, c.worst) if part]
+        return (*parts, *(study.rows for study in self.studies if study.rows))
 
     @property
     def missing(self) -> tuple[Job, ...]:
@@ -406,6 +426,7 @@ def read_site(source: Path) -> Site:
         links=links,
         navigation=tuple((str(n["title"]), str(n["page"])) for n in raw.get("navigation") or []),
         jobs=jobs,
+        studies={str(entry["study"]): _text(entry.get("title")) for entry in raw.get("studies") or []},
         raw=raw,
     )
 
@@ -621,6 +642,9 @@ def read_companion(source: Path) -> Companion:
     names = {p.stem for p in (folder / "results").glob("*.json")} if (folder / "results").is_dir() else set()
     jobs = {job.collection: job for job in site.jobs}
     wanted = list(dict.fromkeys([*jobs, *sorted(names)]))
+    findings = {p.stem: read_findings(p) for p in sorted((folder / "studies").glob("*.json"))}
+    studies = list(dict.fromkeys([*site.studies, *findings]))
+    with_samples = {*wanted, *(STUDY_PREFIX + name for name in studies)}
 
     data: dict[str, Any] = {"site": site.raw}
     samples: dict[str, tuple[Sample, ...]] = {}
@@ -629,7 +653,7 @@ def read_companion(source: Path) -> Companion:
         if path.suffix not in _DATA_SUFFIXES or not path.is_file() or path.stem == "site":
             continue
         base = path.stem.removesuffix(WORST_SUFFIX)
-        if path.suffix == ".yml" and base in wanted:
+        if path.suffix == ".yml" and with_samples & {base, path.stem}:
             data[path.stem], samples[path.stem] = _read_collection(path, source)
             documents[f"data/{path.name}"] = path
         else:
@@ -662,7 +686,16 @@ def read_companion(source: Path) -> Companion:
         if samples.get(name + WORST_SUFFIX):
             worst = Collection(name + WORST_SUFFIX, title, samples[name + WORST_SUFFIX], results.get(name), job)
         collections.append(Collection(name, title, samples.get(name, ()), results.get(name), job, worst))
-    companion = Companion(source, site, tuple(collections), runs, data, documents)
+    shown = []
+    for name in studies:
+        found = findings.get(name)
+        title = site.studies.get(name) or (found.title if found else name)
+        heard = samples.get(STUDY_PREFIX + name)
+        rows = Collection(STUDY_PREFIX + name, title, heard, None, None) if heard else None
+        shown.append(Study(name, title, found, rows))
+        if found:
+            documents[f"data/studies/{name}.json"] = folder / "studies" / f"{name}.json"
+    companion = Companion(source, site, tuple(collections), runs, data, documents, tuple(shown))
     _check_runs(companion)
     return companion
 
@@ -680,8 +713,13 @@ def _check_runs(companion: Companion) -> None:
                         named.setdefault(f"{part.name if part else ''}.yml", track.run)
                         if track.run not in companion.runs:
                             named[f"{part.name if part else ''}.yml"] = track.run
-        for file, run in named.items():
-            if run not in companion.runs:
-                path = companion.source / "_data" / file
-                hint = did_you_mean(run, companion.runs)
-                raise DataError(f"the run record _data/runs/{run}.json is missing{hint}", path=path)
+        _check_named(companion, named)
+    _check_named(companion, {f"studies/{s.name}.json": s.findings.run for s in companion.studies if s.findings})
+
+
+def _check_named(companion: Companion, named: Mapping[str, str]) -> None:
+    for file, run in named.items():
+        if run not in companion.runs:
+            path = companion.source / "_data" / file
+            hint = did_you_mean(run, companion.runs)
+            raise DataError(f"the run record _data/runs/{run}.json is missing{hint}", path=path)

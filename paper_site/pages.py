@@ -23,10 +23,14 @@ KINDS: Mapping[str, str] = {
     "listening": "paper_site.kinds.listening",
     "model": "paper_site.kinds.model",
     "results": "paper_site.kinds.results",
+    "study": "paper_site.kinds.study",
     "reproduce": "paper_site.kinds.reproduce",
     "run": "paper_site.kinds.run",
     "prose": "paper_site.kinds.prose",
 }
+
+
+STUDIES = "studies.html"
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,11 @@ def model_path(model: str) -> str:
     return f"models/{safe_name(model)}.html"
 
 
+def study_path(study: str) -> str:
+    """Name the page of a study."""
+    return f"studies/{safe_name(study)}.html"
+
+
 def run_path(run: str) -> str:
     """Name the page of a run record."""
     return f"runs/{safe_name(run)}.html"
@@ -143,6 +152,7 @@ def navigation(companion: Companion, pages: Iterable[Page]) -> list[tuple[str, s
         entries = [("Home", "index.html")]
         entries += [("Listen", listening[0])] if listening else []
         entries += [("Results", "results.html")]
+        entries += [("Studies", STUDIES)] if companion.studies else []
         entries += [(page.title, page.path) for page in all_pages if page.kind == "prose" and "/" not in page.path]
         return [*entries, ("Reproduce", "reproduce.html")]
     entries = []

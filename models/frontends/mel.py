@@ -11,7 +11,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from models.frontends.settings import SettingsMixin
+from models.frontends.settings import SettingsMixin, later
 from models.frontends.stft import StftConfig, stft
 
 
@@ -28,9 +28,12 @@ class MelConfig(SettingsMixin):
         scale: ``"slaney"`` (linear below 1 kHz) or ``"htk"``.
         norm: ``"slaney"`` (bands of equal area) or ``"none"`` (peaks at one).
         power: Exponent of the magnitude under the bands, 1 or 2.
-        log: ``"ln"``, ``"log10"`` or ``"none"``.
+        log: ``"ln"``, ``"log10"``, ``"db"`` (of the power, whatever the exponent) or ``"none"``.
         floor: Least value under the logarithm.
         floor_mode: ``"clamp"`` or ``"add"``.
+        reference_db: Level that reads 0 with ``"db"``.
+        range_db: With ``"db"``: levels from this much under the reference up to it are brought to [-1, 1] and all
+            others clipped; 0 leaves decibels.
     """
 
     sample_rate_hz: int = 22_050
@@ -44,18 +47,24 @@ class MelConfig(SettingsMixin):
     log: str = "ln"
     floor: float = 1e-5
     floor_mode: str = "clamp"
+    reference_db: float = later(0.0)
+    range_db: float = later(0.0)
 
     def __post_init__(self) -> None:
         allowed = {
             "scale": ("slaney", "htk"),
             "norm": ("slaney", "none"),
             "power": (1, 2),
-            "log": ("ln", "log10", "none"),
+            "log": ("ln", "log10", "db", "none"),
             "floor_mode": ("clamp", "add"),
         }
         for field, values in allowed.items():
             if getattr(self, field) not in values:
                 raise ValueError(f"{field} must be one of {values}, got {getattr(self, field)!r}")
+        if self.log != "db" and (self.reference_db or self.range_db):
+            raise ValueError(f"reference_db and range_db need log='db', got {self.log!r}")
+        if self.range_db < 0:
+            raise ValueError(f"range_db must be at least 0, got {self.range_db}")
         if not 0 <= self.f_min_hz < self.top_hz <= self.sample_rate_hz / 2:
             raise ValueError(f"need 0 <= f_min < f_max <= half the rate, got {self.f_min_hz}, {self.top_hz}")
 
@@ -65,6 +74,11 @@ class MelConfig(SettingsMixin):
         return self.sample_rate_hz / 2 if self.f_max_hz is None else self.f_max_hz
 
 
+def _create_music(n_fft: int, hop_length: int, n_mels: int) -> MelConfig:
+    stft_config = StftConfig(n_fft, hop_length, n_fft, window="hamming")
+    return MelConfig(stft=stft_config, n_mels=n_mels, power=2, log="none", floor=0.0)
+
+
 # Names under which the compared systems' settings are known; equal settings have equal hashes.
 NAMED: Mapping[str, MelConfig] = MappingProxyType(
     {
@@ -72,6 +86,27 @@ NAMED: Mapping[str, MelConfig] = MappingProxyType(
         "hifigan": MelConfig(f_max_hz=8_000.0),
         "melreformer": MelConfig(n_mels=128, power=2),
         "librosa": MelConfig(stft=StftConfig(), n_mels=128, power=2, log="none", floor=0.0),
+        # Its generator is fed (mel + 5) / 5, which is the network's own business.
+        "seungwonpark_melgan": MelConfig(stft=StftConfig(1024, 256, 1024, padding="reflect"), f_max_hz=8_000.0),
+        "wmelonet": MelConfig(n_mels=128, log="log10"),
+        "featuresynth": MelConfig(stft=StftConfig(1024, 256, 1024, padding="right"), n_mels=128, log="log10"),
+        # The power is divided by the window's energy, 432 for 1,152 samples of Hann: 26.355 dB beside the 20 of its
+        # reference level.
+        "melgan_vc": MelConfig(
+            sample_rate_hz=16_000,
+            stft=StftConfig(1152, 192, 1152, padding="reflect"),
+            n_mels=192,
+            scale="htk",
+            norm="none",
+            power=2,
+            log="db",
+            floor=1e-9,
+            reference_db=46.355,
+            range_db=100.0,
+        ),
+        "create_music_sweep_512": _create_music(512, 128, 128),
+        "create_music_autoencoder": _create_music(2048, 512, 512),
+        "create_music_peaks": dataclasses.replace(_create_music(2048, 512, 128), power=1),
     }
 )
 
@@ -118,6 +153,9 @@ def compress(mel: Tensor, config: MelConfig) -> Tensor:
     if config.log == "none":
         return mel
     mel = mel.clamp_min(config.floor) if config.floor_mode == "clamp" else mel + config.floor
+    if config.log == "db":
+        level_db = (20.0 / config.power) * torch.log10(mel) - config.reference_db
+        return (2.0 * level_db / config.range_db + 1.0).clamp(-1.0, 1.0) if config.range_db else level_db
     return torch.log(mel) if config.log == "ln" else torch.log10(mel)
 
 
@@ -125,7 +163,11 @@ def expand(log_mel: Tensor, config: MelConfig) -> Tensor:
     """Undo ``compress``; values at the floor stay there under ``"clamp"`` and give 0 under ``"add"``."""
     if config.log == "none":
         return log_mel
-    mel = torch.exp(log_mel) if config.log == "ln" else torch.pow(10.0, log_mel)
+    if config.log == "db":
+        level_db = 0.5 * (log_mel - 1.0) * config.range_db if config.range_db else log_mel
+        mel = torch.pow(10.0, (level_db + config.reference_db) * (config.power / 20.0))
+    else:
+        mel = torch.exp(log_mel) if config.log == "ln" else torch.pow(10.0, log_mel)
     return mel if config.floor_mode == "clamp" else (mel - config.floor).clamp_min(0.0)
 
 

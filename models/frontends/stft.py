@@ -1,10 +1,11 @@
 """Short-time Fourier transform with settings that say everything.
 
-Four conventions of framing meet in the compared systems, hence ``padding``:
+Five conventions of framing meet in the compared systems, hence ``padding``:
 
 ``"zeros"``    centred frames over zeros, ``1 + n // hop`` frames (librosa's default)
 ``"reflect"``  centred frames over a mirrored signal, ``1 + n // hop`` frames (torch's default)
 ``"frame"``    mirrored by ``(n_fft - hop) / 2`` on both sides, ``n // hop`` frames (MelGAN, HiFi-GAN)
+``"right"``    ``(n_fft - hop) / 2`` zeros after the signal, none before (featuresynth)
 ``"none"``     whole windows only, ``1 + (n - n_fft) // hop`` frames
 """
 
@@ -16,21 +17,23 @@ import functools
 import torch
 from torch import Tensor
 
-from models.frontends.settings import SettingsMixin
+from models.frontends.settings import SettingsMixin, later
 
-PADDINGS = ("zeros", "reflect", "frame", "none")
+PADDINGS = ("zeros", "reflect", "frame", "right", "none")
+WINDOWS = ("hann", "hamming")
 
 
 @dataclasses.dataclass(frozen=True)
 class StftConfig(SettingsMixin):
-    """Settings of an STFT with a Hann window.
+    """Settings of an STFT.
 
     Attributes:
         n_fft: FFT length, samples, even.
         hop_length: Step between frames, samples.
         win_length: Window length, samples, at most ``n_fft``; centred in the FFT.
-        periodic: Periodic Hann (the usual one) or symmetric.
+        periodic: Periodic window (the usual one) or symmetric.
         padding: One of ``PADDINGS``, see the module text.
+        window: One of ``WINDOWS``.
     """
 
     n_fft: int = 2048
@@ -38,6 +41,7 @@ class StftConfig(SettingsMixin):
     win_length: int = 2048
     periodic: bool = True
     padding: str = "zeros"
+    window: str = later("hann")
 
     def __post_init__(self) -> None:
         if self.n_fft < 2 or self.n_fft % 2 or not 0 < self.win_length <= self.n_fft:
@@ -46,20 +50,28 @@ class StftConfig(SettingsMixin):
             raise ValueError(f"need 0 < hop_length <= win_length, got {self.hop_length}")
         if self.padding not in PADDINGS:
             raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {self.padding!r}")
+        if self.window not in WINDOWS:
+            raise ValueError(f"window must be one of {', '.join(WINDOWS)}, got {self.window!r}")
 
     def pad_samples(self) -> int:
-        """Samples added on each side."""
-        return {"none": 0, "frame": (self.n_fft - self.hop_length) // 2}.get(self.padding, self.n_fft // 2)
+        """Samples added before the signal; as many come after it, unless only the right side is filled up."""
+        fixed = {"none": 0, "right": 0, "frame": (self.n_fft - self.hop_length) // 2}
+        return fixed.get(self.padding, self.n_fft // 2)
+
+    def pad_after_samples(self) -> int:
+        """Samples added after the signal."""
+        return (self.n_fft - self.hop_length) // 2 if self.padding == "right" else self.pad_samples()
 
     def frames(self, samples: int) -> int:
         """Number of frames of a signal."""
-        return 1 + (samples + 2 * self.pad_samples() - self.n_fft) // self.hop_length
+        return 1 + (samples + self.pad_samples() + self.pad_after_samples() - self.n_fft) // self.hop_length
 
 
 @functools.lru_cache(maxsize=32)
 def _window(config: StftConfig, dtype: torch.dtype, device: torch.device) -> Tensor:
     # Built in float64: a float32 window alone costs 5e-6 of agreement.
-    window = torch.hann_window(config.win_length, periodic=config.periodic, dtype=torch.float64)
+    make = torch.hann_window if config.window == "hann" else torch.hamming_window
+    window = make(config.win_length, periodic=config.periodic, dtype=torch.float64)
     return window.to(device=device, dtype=dtype)
 
 
@@ -71,13 +83,14 @@ def stft(waveform: Tensor, config: StftConfig) -> Tensor:
     """
     if waveform.ndim != 2:
         raise ValueError(f"waveform must have shape (batch, time), got {tuple(waveform.shape)}")
-    pad = config.pad_samples()
-    needed = config.n_fft if config.padding == "none" else 1 if config.padding == "zeros" else pad + 1
+    pad, after = config.pad_samples(), config.pad_after_samples()
+    least = {"none": config.n_fft, "right": config.n_fft - after, "zeros": 1}
+    needed = least.get(config.padding, pad + 1)
     if waveform.shape[1] < needed:
         raise ValueError(f"waveform of {waveform.shape[1]} samples is too short, need {needed}")
-    if pad:
-        mode = "constant" if config.padding == "zeros" else "reflect"
-        waveform = torch.nn.functional.pad(waveform[:, None], (pad, pad), mode=mode)[:, 0]
+    if after:
+        mode = "constant" if config.padding in ("zeros", "right") else "reflect"
+        waveform = torch.nn.functional.pad(waveform[:, None], (pad, after), mode=mode)[:, 0]
     window = _window(config, waveform.dtype, waveform.device)
     return torch.stft(
         waveform,

@@ -24,6 +24,8 @@ class VQVAE2Training(TrainingSettings):
         shift_s: Range of its random start, either way.
         semitones: Range of its random transposition, either way.
         fresh_codebooks: With ``--init``: fit both codebooks anew, by k-means on the codings of so many clips.
+        fresh_top: With ``--init``: start the top level and both quantisers anew and keep only the bottom encoder and
+            the decoder. It is the way out when the top map has stopped saying anything.
         frozen_codes: Leave encoders and codebooks as they are and train the decoder alone: clips keep their codes.
     """
 
@@ -32,6 +34,7 @@ class VQVAE2Training(TrainingSettings):
     shift_s: float = 0.03
     semitones: float = 1.0
     fresh_codebooks: int = 0
+    fresh_top: bool = False
     frozen_codes: bool = False
 
 
@@ -73,8 +76,13 @@ class VQVAE2Task:
         Raises:
             CheckpointError: If they are of another size.
         """
+        given = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+        if self.settings.fresh_top:
+            kept = ("encoder_bottom.", "decoder.")
+            own = self.network.state_dict()
+            given = {k: given[k] if k.startswith(kept) and k in given else v for k, v in own.items()}
         try:
-            self.network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+            self.network.load_state_dict(given)
         except RuntimeError as error:
             raise CheckpointError(f"--init: weights do not fit: {str(error).splitlines()[0]}") from None
         if self.settings.fresh_codebooks:

@@ -16,8 +16,9 @@ _LAYOUTS = {"default", "page", "post", "prose"}
 
 def pages(companion: Companion, prose: Mapping[str, Prose]) -> Iterator[Page]:
     """Yield a page for every text of the source's root that belongs to no other page."""
+    taken = {**_TAKEN, "studies": "studies"} if companion.studies else _TAKEN
     for name, text in prose.items():
-        if "/" in name or (name in _TAKEN and not replaces(text, _TAKEN[name])):
+        if "/" in name or (name in taken and not replaces(text, taken[name])):
             continue
         yield Page(
             path=_path(name, text),

@@ -19,6 +19,7 @@ def pages(companion: Companion, prose: Mapping[str, Prose]) -> Iterator[Page]:
             context={
                 "run": run,
                 "collections": [c for c in companion.collections if c.results and c.results.run == run.id],
+                "studies": [s for s in companion.studies if s.findings and s.findings.run == run.id],
             },
             description=f"Record of the evaluation run {run.id}",
         )

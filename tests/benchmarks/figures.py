@@ -82,7 +82,7 @@ def products(folder: Path, names: list[str]) -> set[str]:
         return set(shutil.ignore_patterns(*PRODUCTS)(str(folder), names))
     if folder.parent == PROJECT and folder.name in ("_data", "assets"):
         generated = {name for name in names if name.endswith(".yml") and name != "site.yml"}
-        return generated | set(names) & {"runs", "results", "audio", "images"}
+        return generated | set(names) & {"runs", "results", "studies", "audio", "images"}
     return {name for name in names if name == "__pycache__"}
 
 

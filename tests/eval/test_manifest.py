@@ -113,4 +113,10 @@ def test_the_schemas_are_sound() -> None:
         schema = json.loads(path.read_text(encoding="utf-8"))
         jsonschema.Draft202012Validator.check_schema(schema)
         assert schema["$schema"].endswith("2020-12/schema") and schema["title"]
-    assert {path.stem for path in manifest.SCHEMA_FOLDER.glob("*.json")} == {"site", "collection", "results", "run"}
+    assert {path.stem for path in manifest.SCHEMA_FOLDER.glob("*.json")} == {
+        "site",
+        "collection",
+        "results",
+        "run",
+        "study",
+    }

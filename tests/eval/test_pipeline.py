@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def toy_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     entries = {
-        name: ModelEntry(name, name.capitalize(), f"tests.eval.fakes:{kind}", False, "A toy.", None)
+        name: ModelEntry(name, name.capitalize(), f"tests.eval.fakes:{kind}", "A toy.", None)
         for name, kind in (("coder", "Coder"), ("halver", "Halver"), ("breaks", "Breaks"))
     }
     monkeypatch.setattr(registry, "MODELS", MappingProxyType(entries))

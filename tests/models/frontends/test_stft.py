@@ -20,7 +20,7 @@ def test_equals_librosa(n_fft: int, hop: int, win: int, padding: str, mode: str)
 
 @pytest.mark.parametrize(
     ("padding", "samples", "frames"),
-    [("zeros", 64_000, 251), ("reflect", 64_001, 251), ("frame", 64_000, 250), ("none", 1024, 1)],
+    [("zeros", 64_000, 251), ("reflect", 64_001, 251), ("frame", 64_000, 250), ("none", 1024, 1), ("right", 8192, 30)],
 )
 def test_frame_counts(padding: str, samples: int, frames: int) -> None:
     config = StftConfig(1024, 256, 1024, padding=padding)
@@ -57,6 +57,7 @@ def test_symmetric_window_differs_from_periodic() -> None:
         {"win_length": 4096},
         {"hop_length": 0},
         {"padding": "same"},
+        {"window": "kaiser"},
     ],
 )
 def test_impossible_settings_are_refused(bad: dict[str, object]) -> None:
@@ -68,3 +69,20 @@ def test_short_signals_are_refused_where_padding_mirrors() -> None:
     assert stft(torch.zeros(1, 1), StftConfig(512, 128, 512)).shape[-1] == 1
     with pytest.raises(ValueError, match="too short"):
         stft(torch.zeros(1, 256), StftConfig(512, 128, 512, padding="reflect"))
+
+
+def test_hamming_window_equals_librosa() -> None:
+    config = StftConfig(512, 128, 512, window="hamming")
+    theirs = librosa.stft(
+        NOISE.numpy(), n_fft=512, hop_length=128, window="hamming", pad_mode="constant", dtype=np.complex128
+    )
+    np.testing.assert_allclose(stft(NOISE, config).numpy(), theirs, atol=1e-10)
+    torch.testing.assert_close(istft(stft(NOISE, config), config, length=4992), NOISE[:, :4992], atol=1e-10, rtol=0)
+
+
+def test_right_padding_starts_at_the_first_sample() -> None:
+    right, none = StftConfig(512, 128, 512, padding="right"), StftConfig(512, 128, 512, padding="none")
+    ours, plain = stft(NOISE, right), stft(NOISE, none)
+    torch.testing.assert_close(ours[..., : plain.shape[-1]], plain)
+    back = istft(ours, right, length=4608)
+    torch.testing.assert_close(back[:, 512:4400], NOISE[:, 512:4400], atol=1e-10, rtol=0)
