@@ -51,9 +51,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="another size or way of learning, e.g. batch_size=16; repeatable; 'models settings NAME' lists them",
     )
     train.add_argument("--init", type=Path, metavar="CHECKPOINT", help="start from the weights in this folder")
-    train.add_argument(
-        "--compile", dest="compiled", action="store_true", help="compile the networks, for long runs"
-    )
+    train.add_argument("--compile", dest="compiled", action="store_true", help="compile the networks, for long runs")
     train.add_argument(
         "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto: bfloat16 where it is fast"
     )

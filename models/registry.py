@@ -239,7 +239,7 @@ _ENTRIES = (
         "griffin_lim_mel",
         "Griffin-Lim, vocoders' mel",
         "models.griffin_lim_vocoder:GriffinLimVocoder",
-        "Baseline without learning on the front end of the vocoders: non-negative least squares, 32 rounds of Griffin-Lim.",
+        "Baseline without learning on the vocoders' front end: non-negative least squares, 32 rounds of Griffin-Lim.",
         None,
     ),
     ModelEntry(

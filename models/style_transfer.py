@@ -145,11 +145,13 @@ class Shape:
     def inverse(self, waveform: Tensor) -> Tensor:
         """Free numbers ``(size,)`` that stand for a waveform ``(time,)``."""
         padded = nn.functional.pad(waveform, (0, self.size - self.samples))
-        return torch.fft.irfft(torch.fft.rfft(padded) / self.gain, n=self.size)
+        free: Tensor = torch.fft.irfft(torch.fft.rfft(padded) / self.gain, n=self.size)
+        return free
 
     def __call__(self, free: Tensor) -> Tensor:
         """Waveform ``(time,)`` of free numbers."""
-        return torch.fft.irfft(torch.fft.rfft(free) * self.gain, n=self.size)[: self.samples]
+        waveform: Tensor = torch.fft.irfft(torch.fft.rfft(free) * self.gain, n=self.size)
+        return waveform[: self.samples]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,14 +17,15 @@ __all__ = ["STUDIES", "collection_name", "load_study", "study_of"]
 
 STUDIES: dict[str, str] = {
     "coding": "eval.studies.coding",
-    "speed": "eval.studies.speed",
-    "representation": "eval.studies.representation",
-    "expansion": "eval.studies.expansion",
     "generation": "eval.studies.generation",
     "inpainting": "eval.studies.inpainting",
+    "vocoders": "eval.studies.vocoders",
+    "expansion": "eval.studies.expansion",
     "idea_chain": "eval.studies.idea_chain",
     "switches": "eval.studies.switches",
     "style": "eval.studies.style",
+    "representation": "eval.studies.representation",
+    "speed": "eval.studies.speed",
 }
 """Name of a study to its module, in the order in which readers see them."""
 

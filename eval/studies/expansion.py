@@ -32,9 +32,6 @@ MODELS = (
     "mel_reformer",
     "mel_reformer_gan",
     "mel_reformer_flow",
-    "mel_reformer_n8",
-    "mel_reformer_n16",
-    "mel_reformer_n64",
     "stretch_linear",
     "stretch_cubic",
     "melgan",
@@ -419,7 +416,8 @@ def measure(context: StudyContext) -> Measured:
         try:
             system: MelReformerSystem = context.load(name)
         except CheckpointError as error:
-            missing[label] = str(error)
+            missing[label] = f"no usable weights of {name}"
+            context.note(str(error))
             continue
         expander = system.network_expander
         if name == "mel_reformer":
@@ -436,7 +434,8 @@ def measure(context: StudyContext) -> Measured:
         try:
             subjects.append(_network_subject(label, context.load(name), "fold width"))
         except CheckpointError as error:
-            missing[label] = str(error)
+            missing[label] = f"no usable weights of {name}: it was not trained for as many steps as the others"
+            context.note(str(error))
     seed = context.seed
     found = compare(subjects, mels, seed, context.note)
     tables = [main_table(subjects, found, latencies, missing, groups, seed), condition_sizes(mels, groups, seed)]

@@ -46,7 +46,7 @@ _DB = 20.0
 _CLIP_S = 10.0
 _PIECES = 64
 _AUDIBLE = 16
-_HEARD = 5
+_HEARD = 4
 # Bands that are averaged into one dimension of the Fréchet distance, which needs more passages than dimensions.
 _POOLED = 8
 _PASSAGES_PER_CLIP = 4

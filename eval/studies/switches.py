@@ -428,11 +428,11 @@ def listen(context: StudyContext) -> list[Listening]:
             )
         )
     tracks = []
-    for name in (BLENDED, "switch_r2", "switch_r64", "switch_transposed", "switch_resize", "switch_first"):
+    for name in (BLENDED, "switch_r2", "switch_r64", "switch_transposed", "switch_first"):
         other_model: SwitchGenerator = context.load(name)
         mel = other_model.spectrogram(other_model.switches(_HEARD[0][0], 0))
         tracks.append(Track(f"{other_model.title}, memorised output", _array(vocoder.vocode(mel)[0])))
-    title = f"Song {_HEARD[0][0] + 1} as six decoders remember it"
+    title = f"Song {_HEARD[0][0] + 1} as five decoders remember it"
     labels: dict[str, Any] = {"sound": "generated from switches; the networks learned this song by heart"}
     rows.append(Listening("decoders", title, model.sample_rate_hz, tracks, labels))
     return rows

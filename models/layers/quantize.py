@@ -164,7 +164,7 @@ class Codebook(nn.Module):
         self.codes.copy_(centres + spread * torch.randn(centres.shape, generator=generator).to(flat))
         for _ in range(rounds):
             # In slices: the table of all distances would not fit for long recordings.
-            index = torch.cat([self.nearest(part) for part in flat.split(1 << 16)])
+            index = torch.cat([self.nearest(part) for part in torch.split(flat, 1 << 16)])
             use = torch.bincount(index, minlength=self.size).to(flat.dtype)
             sums = torch.zeros_like(self.codes).index_add_(0, index, flat)
             means = sums / use.clamp_min(1.0)[:, None]

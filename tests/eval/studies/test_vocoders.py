@@ -20,8 +20,8 @@ def waves() -> list[torch.Tensor]:
 def test_low_distance_sees_low_frequencies_only() -> None:
     low, high = (torch.from_numpy(tone(f, 1.0, 22_050)) for f in (200.0, 5000.0))
     rest = torch.from_numpy(noise(1.0, 22_050, amplitude=0.01))
-    assert low_spectral_distance(rest + high, rest, 22_050) < 0.5
-    assert low_spectral_distance(rest + low, rest, 22_050) > 3.0
+    assert low_spectral_distance(rest + high, rest, 22_050) < 2.0
+    assert low_spectral_distance(rest + low, rest, 22_050) > 10.0
     whole = low_spectral_distance(rest + low, rest, 22_050, below_hz=11_025.1)
     assert abs(whole - float(log_spectral_distance(rest + low, rest))) < 0.05
 
@@ -57,6 +57,8 @@ def test_equal_training_is_checked() -> None:
 def test_exact_split_is_exact() -> None:
     table, figures = splits(waves(), ["a", "b"], 1)
     exact, finite, published = figures.values()
-    assert exact > 200 > finite > published
+    assert exact > 200
     assert 30 < published < 37
+    # The finite filters lose what lies within some hertz of the edges, the more so on short noise.
+    assert 15 < finite < 200
     assert len(table.rows) == 3
