@@ -73,7 +73,7 @@ class GriffinLimVocoder:
         self.frontend = vocoder_frontend(self.config.n_mels)
         self.sample_rate_hz: int | None = self.frontend.sample_rate_hz
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def vocode(self, mel: Tensor, *, seeds: Sequence[int] | None = None) -> Tensor:
         """Waveform ``(batch, frames * 256)`` of a log-mel.
 
@@ -110,7 +110,7 @@ class GriffinLimVocoder:
             start=random_phase(shape, [seed], torch.float32).to(self.device),
         ).cpu()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def reconstruct(self, waveform: Tensor, *, sample_rate_hz: int, seeds: Sequence[int]) -> Tensor:
         """Waveform ``(batch, time)`` rebuilt from its log-mel.
 

@@ -45,7 +45,8 @@ def vocoder_frontend(n_mels: int) -> MelConfig:
     return dataclasses.replace(NAMED["melgan"], n_mels=n_mels)
 
 
-@torch.inference_mode()
+# No inference mode here or below: what the front ends keep from call to call must serve training, too.
+@torch.no_grad()
 def vocoder_mel(waveform: Tensor, frontend: MelConfig) -> Tensor:
     """Log-mel ``(batch, n_mels, frames)`` of a waveform ``(batch, time >= 1)``, zeros filling up the last frame."""
     samples = waveform.shape[1]
@@ -116,7 +117,7 @@ class MelVocoder(abc.ABC):
     def generate(self, mel: Tensor) -> Tensor:
         """Waveform ``(batch, frames * 256)`` of a log-mel ``(batch, n_mels, frames)``, as the network gives it."""
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def vocode(self, mel: Tensor) -> Tensor:
         """Waveform of a log-mel.
 
@@ -160,17 +161,17 @@ class MelVocoder(abc.ABC):
                 raise InputError(f"{self.name}: a block of {block.shape[0]} rows follows one of {held.shape[0]}")
             held = torch.cat([held, block], 2)
             if held.shape[2] > 2 * pad:
-                with torch.inference_mode():
+                with torch.no_grad():
                     ready = in_fixed_groups(held, self.group, self._inner).clone()
                 yield ready
                 held = held[:, :, -2 * pad :]
         if held is not None:
             held = torch.nn.functional.pad(held, (0, pad), value=SILENCE)
-            with torch.inference_mode():
+            with torch.no_grad():
                 ready = in_fixed_groups(held, self.group, self._inner).clone()
             yield ready
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def reconstruct(self, waveform: Tensor, *, sample_rate_hz: int, seeds: Sequence[int]) -> Tensor:
         """Waveform ``(batch, time)`` rebuilt from its log-mel; the seeds are not used.
 

@@ -13,8 +13,10 @@ from models.style_transfer import (
     DiscriminatorFeatures,
     FeatureConfig,
     FeatureNetwork,
+    Shape,
     StyleObjective,
     TransferConfig,
+    content_error,
     export_discriminator,
     gram,
     moments,
@@ -86,15 +88,46 @@ def test_style_loss_of_a_shifted_clip(method: str, network: FeatureNetwork, siam
 def test_optimisation_lowers_its_loss(
     method: str, optimiser: str, network: FeatureNetwork, siamese: SiameseStyle
 ) -> None:
-    config = TransferConfig(method=method, optimiser=optimiser, steps=8)
+    rate = 1.0 if optimiser == "lbfgs" else 0.2
+    config = TransferConfig(method=method, optimiser=optimiser, steps=8, learning_rate=rate)
     made = transfer(CONTENT, STYLE, network, config, siamese=siamese)
-    assert made.losses[0] == pytest.approx(1.0, abs=1e-5)
+    # The start is the content, but for rounding on the way through the filter and back.
+    assert made.losses[0] == pytest.approx(1.0, abs=1e-3)
     assert made.content_loss + made.style_loss < 0.9
     assert made.waveform.shape == CONTENT.shape
     assert torch.isfinite(made.waveform).all()
     assert float(made.waveform.abs().max()) <= 1.0
     again = transfer(CONTENT, STYLE, network, config, siamese=siamese)
     assert torch.equal(made.waveform, again.waveform)
+
+
+def test_content_error_is_relative_to_what_moves() -> None:
+    maps = 5.0 + torch.randn(1, 3, 400, generator=torch.Generator().manual_seed(0))
+    assert float(content_error(maps, maps)) == 0.0
+    assert float(content_error(maps.mean(-1, keepdim=True).expand_as(maps), maps)) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_shape_has_an_inverse_and_follows_the_spectra() -> None:
+    for flat in (True, False):
+        shape = Shape(CONTENT, STYLE, flat=flat)
+        torch.testing.assert_close(shape(shape.inverse(CONTENT)), CONTENT, atol=1e-5, rtol=0)
+    noise = torch.randn(shape.size, generator=torch.Generator().manual_seed(0))
+    # Flute and Saw have nothing between 5 and 11 kHz; neither have updates.
+    spectrum = torch.fft.rfft(shape(noise)).abs().square()
+    edge = round(7_000 / 22_050 * CONTENT.numel())
+    assert float(spectrum[edge:].sum()) < 0.02 * float(spectrum.sum())
+    plain = torch.fft.rfft(Shape(CONTENT, STYLE, flat=True)(noise)).abs().square()
+    assert float(plain[edge:].sum()) > 0.3 * float(plain.sum())
+    assert torch.isfinite(Shape(torch.zeros(5000), torch.zeros(9000))(noise[:8192])).all()
+
+
+def test_shaped_updates_leave_the_treble_alone(network: FeatureNetwork) -> None:
+    edge = round(7_000 / 22_050 * CONTENT.numel())
+    treble = []
+    for shaped in (True, False):
+        made = transfer(CONTENT, STYLE, network, TransferConfig(steps=8, shaped=shaped)).waveform
+        treble.append(float(torch.fft.rfft(made)[edge:].abs().square().sum()))
+    assert treble[0] < 0.2 * treble[1]
 
 
 def test_weights_trade_content_for_style(network: FeatureNetwork) -> None:
@@ -105,7 +138,7 @@ def test_weights_trade_content_for_style(network: FeatureNetwork) -> None:
 
 def test_nothing_to_do_changes_nothing(network: FeatureNetwork) -> None:
     torch.testing.assert_close(transfer(CONTENT, STYLE, network, TransferConfig(steps=0)).waveform, CONTENT)
-    still = transfer(CONTENT, STYLE, network, TransferConfig(style_weight=0.0, steps=3, optimiser="adam"))
+    still = transfer(CONTENT, STYLE, network, TransferConfig(style_weight=0.0, steps=3))
     torch.testing.assert_close(still.waveform, CONTENT, atol=1e-3, rtol=0)
 
 
