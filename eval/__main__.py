@@ -202,6 +202,12 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _told(argument: str) -> str:
+    """An argument as records tell it: of an absolute path only the last name, since no other machine has the rest."""
+    before, at, path = argument.rpartition("@")
+    return f"{before}{at}{Path(path).name}" if Path(path).is_absolute() else argument
+
+
 def _study(options: argparse.Namespace) -> int:
     from eval.evaluation import DEFAULT_SEED
     from eval.progress import Bar
@@ -223,7 +229,7 @@ def _study(options: argparse.Namespace) -> int:
         options.study,
         context,
         output=options.output,
-        command=shlex.join(["python", "-m", "eval", *sys.argv[1:]]),
+        command=shlex.join(["python", "-m", "eval", *map(_told, sys.argv[1:])]),
     )
     for claim in recorded.claims:
         print(f"{'met' if claim.met else 'missed'}: {claim.text}: {claim.figure}")
