@@ -42,7 +42,8 @@ SAMPLINGS = {
     "Drawn, all tokens": Sampling(top_p=1.0),
     "Drawn, nucleus 0.8, guidance 2": Sampling(guidance=2.0),
 }
-REAL, CODED, UNIGRAM = "Held-out notes", "Held-out notes, coded and decoded", "Each cell from another note"
+REAL, CODED = "Held-out notes", "Held-out notes, coded and decoded"
+REDRAWN, UNIGRAM = "Top maps of held-out notes, bottom maps drawn", "Each cell from another note"
 OURS = next(iter(SAMPLINGS))
 LISTENED = ((43, "bass"), (60, "keyboard"), (64, "flute"), (57, "string"), (69, "mallet"), (52, "vocal"))
 
@@ -162,6 +163,10 @@ def measure(context: StudyContext) -> Measured:
     for label, sampling in SAMPLINGS.items():
         context.note(f"{label}: {len(found)} notes")
         sounds[label] = codemaps.generate(pitches, families, seeds=seeds, sampling=sampling)
+    context.note(f"{REDRAWN}: {len(found)} notes")
+    everything = torch.ones(codemaps.shape_bottom, dtype=torch.bool)
+    redrawn = codemaps.inpaint(top, bottom, mask_bottom=everything, pitches=pitches, families=families, seeds=seeds)
+    sounds[REDRAWN] = codemaps.decode(*redrawn)
     generator = torch.Generator().manual_seed(context.seed)
     sounds[UNIGRAM] = codemaps.decode(per_cell(top, generator), per_cell(bottom, generator))
     context.note("estimating pitches")
@@ -169,15 +174,30 @@ def measure(context: StudyContext) -> Measured:
     table = pitch_table(verdicts, found, context.seed)
     context.note("likelihood of held-out notes")
     likelihood = likelihood_table(codemaps, top, bottom, found, context.seed)
-    return Measured([table, likelihood], (), [claim(verdicts)])
+    return Measured([table, likelihood], (), [claim(verdicts, training_words(codemaps.top))])
 
 
-def claim(verdicts: dict[str, list[tuple[bool, str]]]) -> Claim:
+def training_words(prior: Prior) -> str:
+    """How long a prior learned, for readers, as far as its card says so."""
+    step, training, clips = (prior.card.get(key) for key in ("step", "training", "clips"))
+    if not (isinstance(step, int) and isinstance(training, dict) and isinstance(clips, dict)):
+        return ""
+    seen, notes_of_its_own = step * int(training.get("batch_size", 0)), int(clips.get("training", 0))
+    if not seen or not notes_of_its_own:
+        return ""
+    return (
+        f"the top prior learned for {step:,} steps, {seen / notes_of_its_own:.1f} times its {notes_of_its_own:,} notes"
+        " (the published one: up to 420 times 180,000)"
+    )
+
+
+def claim(verdicts: dict[str, list[tuple[bool, str]]], trained: str = "") -> Claim:
     """The bar on pitch, with what was reached."""
     share = {label: sum(right for right, _ in judged) / len(judged) for label, judged in verdicts.items()}
     met = share[OURS] >= BAR
     misses = Counter(word for right, word in verdicts[OURS] if not right)
-    reason = None if met else "; ".join(f"{count} {word}" for word, count in misses.most_common())
+    words = [", ".join(f"{count} {word}" for word, count in misses.most_common()), trained]
+    reason = None if met else "; ".join(word for word in words if word)
     return Claim(
         f"Notes drawn for a pitch and a family have that pitch, within 50 cents by two estimators, at least"
         f" {100 * BAR:.0f} % of the time",

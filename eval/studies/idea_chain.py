@@ -44,8 +44,8 @@ MODELS = ("idea", "mel_reformer", "melgan")
 # A decade of magnitude, the unit of the log-mels, in decibels.
 _DB = 20.0
 _CLIP_S = 10.0
-_PIECES = 64
-_AUDIBLE = 16
+_PIECES = 32
+_AUDIBLE = 12
 _HEARD = 4
 # Bands that are averaged into one dimension of the Fréchet distance, which needs more passages than dimensions.
 _POOLED = 8

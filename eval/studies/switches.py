@@ -226,7 +226,8 @@ def memory_table(found: Sequence[Remembrance], targets: Tensor, groups: Sequence
         rows,
         "Mean absolute error of 128 bands by 512 frames on the clips that the decoders were trained on: this asks for"
         " memory, not for more. The first model is smaller, as published. Transposed convolutions could leave a grid of"
-        " 16 cells. Training time is wall time on a machine that did other work besides.",
+        " 16 cells. Steps differ, for training was cut off by time; that is wall time on a machine that did other work"
+        " besides.",
     )
 
 

@@ -128,7 +128,7 @@ def test_a_study_of_fakes_has_all_its_parts(tmp_path: object, monkeypatch: pytes
     found = expansion.measure(Context())  # type: ignore[arg-type]
     labels = [row.label for row in found.tables[0].rows]
     assert labels[:5] == [LINEAR, CUBIC, expansion.BASE, expansion.FORCED, FREE]
-    assert found.tables[0].rows[labels.index(GAN)].cells["l1"].reason == "mel_reformer_gan: missing"
+    assert found.tables[0].rows[labels.index(GAN)].cells["l1"].reason == "no usable weights of mel_reformer_gan"
     assert found.tables[0].rows[labels.index(FREE)].cells["first_audio"].value
     assert len(found.tables) == 3 and len(found.plots) == 2
     assert len(found.claims) == 1

@@ -7,8 +7,9 @@ import torch
 from eval.studies import codemap_notes, generation
 from eval.studies.codemap_notes import Note, per_cell
 from eval.studies.context import make_context
-from eval.studies.generation import OURS, REAL, SAMPLINGS, claim, judge, pitch_table, unigram_bits
+from eval.studies.generation import OURS, REAL, SAMPLINGS, claim, judge, pitch_table, training_words, unigram_bits
 from models.codemap_transformer import FAMILIES
+from models.codemaps import TopPrior
 from tests.models.codemap_fakes import BOTTOM, TOP, write_prior, write_vqvae
 from tests.signals import harmonic, noise
 
@@ -59,6 +60,15 @@ def test_claim_states_the_ceiling_and_the_misses() -> None:
     missed = claim({**verdicts, OURS: [right] * 6 + [wrong] * 4})
     assert not missed.met
     assert missed.reason == "4 octaves off"
+    missed = claim({**verdicts, OURS: [right] * 6 + [wrong] * 4}, "it learned for an hour")
+    assert missed.reason == "4 octaves off; it learned for an hour"
+
+
+def test_words_on_training_follow_the_card(checkpoints: dict[str, Path]) -> None:
+    prior = TopPrior(checkpoint=checkpoints["codemap_top"])
+    assert training_words(prior) == ""
+    prior.card |= {"step": 1500, "training": {"batch_size": 16}, "clips": {"training": 6000, "validation": 10}}
+    assert "1,500 steps, 4.0 times its 6,000 notes" in training_words(prior)
 
 
 def test_cells_come_from_other_notes() -> None:
@@ -86,7 +96,7 @@ def test_measured_and_listened(checkpoints: dict[str, Path], monkeypatch: pytest
     context = make_context(seed=0, checkpoints=checkpoints, note=said.append)
     measured = generation.measure(context)
     pitches, likelihood = measured.tables
-    assert [row.label for row in pitches.rows] == [REAL, generation.CODED, OURS, generation.UNIGRAM]
+    assert [row.label for row in pitches.rows] == [REAL, generation.CODED, OURS, generation.REDRAWN, generation.UNIGRAM]
     assert pitches.rows[0].cells["all"].value == 75.0
     for row in likelihood.rows:
         for cell in row.cells.values():
