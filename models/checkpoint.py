@@ -112,7 +112,8 @@ def load(folder: Path, *, name: str, frontend_sha256: str | None = None) -> Chec
         raise CheckpointError(f"{path}: missing") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-    if data[:2] == b"PK" or data[:1] == b"\x80":
+    # A safetensors file may begin with these bytes too, as part of its header's length; its header does not.
+    if data[8:9] != b"{" and (data[:2] == b"PK" or data[:1] == b"\x80"):
         raise CheckpointError(f"{path}: is a pickle, not a safetensors file; pickles are never loaded")
     try:
         tensors = load_tensors(data)
