@@ -51,8 +51,9 @@ SAMPLES = 99_225
 STEPS = 16
 STYLE_WEIGHTS = (1.0, 10.0)
 GAINS_DB = (-24.0, -18.0, -12.0, -6.0, 0.0, 6.0, 12.0, 18.0)
-HEARD_SAMPLES = 55_125
+HEARD_SAMPLES = 44_100
 HEARD_STEPS = 6
+PROBED_SAMPLES = 55_125
 ENDS = ("Content", "Style clip")
 _LEVEL = 0.07
 _COEFFICIENTS = 20
@@ -467,7 +468,7 @@ def probe_table(
     works_of: dict[str, set[str]] = {}
     for clip, _ in clips:
         works_of.setdefault(_ensemble(clip), set()).add(clip.group)
-    rate, samples = tools.sample_rate_hz, HEARD_SAMPLES
+    rate, samples = tools.sample_rate_hz, PROBED_SAMPLES
     excerpts: list[Tensor] = []
     labels: list[str] = []
     works: list[str] = []

@@ -208,7 +208,9 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyContext:
     }
     monkeypatch.setattr(StudyContext, "load", lambda self, name: loaders[name]())
     monkeypatch.setattr(StudyContext, "clips", lambda self, which, limit=None: clips())
-    for name, value in {"SAMPLES": 16_537, "HEARD_SAMPLES": 16_537, "STEPS": 2, "HEARD_STEPS": 1, "PAIRS": 2}.items():
+    for name, value in {"STEPS": 2, "HEARD_STEPS": 1, "PAIRS": 2}.items():
+        monkeypatch.setattr(style, name, value)
+    for name, value in {"SAMPLES": 16_537, "HEARD_SAMPLES": 16_537, "PROBED_SAMPLES": 16_537}.items():
         monkeypatch.setattr(style, name, value)
     monkeypatch.setattr(style, "GAINS_DB", (-6.0, 0.0))
     return StudyContext(3, "cpu", tmp_path, tmp_path, (), {}, lambda text: None)
