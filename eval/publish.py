@@ -244,7 +244,7 @@ class _Publisher:
         system = self.finished.runner.loaded[model]
         rate = system.sample_rate_hz or sample_rate_hz
         given = torch.from_numpy(audio_io.resample(waveform[None], sample_rate_hz, rate))
-        with torch.inference_mode():
+        with torch.no_grad():
             made = system.codes(given.to(self.finished.runner.device), sample_rate_hz=rate)
         maps = {level: codes[0].cpu().numpy() for level, codes in made.items()}
         config = self.described[model].get("config")
@@ -313,7 +313,7 @@ class _Publisher:
         audio = clip.load()
         rate = system.sample_rate_hz or audio.sample_rate_hz
         given = torch.from_numpy(audio_io.resample(audio.waveform, audio.sample_rate_hz, rate)).to(runner.device)
-        with torch.inference_mode():
+        with torch.no_grad():
             _, cost = measure(
                 lambda: system.reconstruct(given, sample_rate_hz=rate, seeds=[0]),
                 device=runner.device,

@@ -501,7 +501,8 @@ class Runner:
         model_rate = system.sample_rate_hz or rate
         with self.clock.stage("read"):
             given = self._resample(batch, rate, model_rate)
-        with self._model_lock, torch.inference_mode(), self.clock.stage("model"), stopwatch(self.device) as watch:
+        # Not inference mode: windows that models keep from call to call must serve those that optimise, too.
+        with self._model_lock, torch.no_grad(), self.clock.stage("model"), stopwatch(self.device) as watch:
             made = (
                 system.reconstruct(given.to(self.device), sample_rate_hz=model_rate, seeds=seeds).detach().float().cpu()
             )

@@ -417,15 +417,19 @@ def frontier_claims(means: Mapping[str, Mapping[str, float]], groups: Mapping[st
             )
         )
     rated = {group: max(gain[x] for x in others if groups[x] == group) for group in leak}
-    if "Siamese style loss" in rated and "Gram matrices" in rated:
-        met = rated["Siamese style loss"] > rated["Gram matrices"]
+    by_features = [name for name in ("Positional features", "Gram matrices", "Moments") if name in rated]
+    if "Siamese style loss" in rated and by_features:
+        best_features = max(by_features, key=lambda name: rated[name])
+        met = rated["Siamese style loss"] > rated[best_features]
+        untrained = [f"{name}: {rated[name]:+.2f}" for name in rated if "untrained" in name]
         claims.append(
             Claim(
-                "A trained style vector serves better than distances of features",
-                f"below the line of mixes by {rated['Siamese style loss']:+.2f}; Gram matrices by"
-                f" {rated['Gram matrices']:+.2f}",
+                "A trained style vector serves better than what is matched on the discriminator's features",
+                f"style distance below that of a mix with as much content: siamese {rated['Siamese style loss']:+.2f},"
+                f" best by features {rated[best_features]:+.2f} ({best_features})"
+                + "".join(f"; {text}" for text in untrained),
                 met,
-                None if met else "the encoder's slopes lead to changes that it hears and the measure does not",
+                None if met else "the encoder is satisfied by changes that the measure does not hear",
             )
         )
     return claims
@@ -520,7 +524,7 @@ def probe_claims(accuracy: Mapping[str, float]) -> list[Claim]:
             "Training a vocoder's discriminator makes its features tell ensembles apart better",
             f"{best}: {100 * trained[best]:.0f} % right; the best layer without training: {100 * other:.0f} %",
             met,
-            None if met else "real and vocoded sound can be told apart without knowing what plays",
+            None if met else "to tell real from vocoded sound it need not know what plays",
         )
     ]
 
