@@ -150,6 +150,7 @@ def test_claims_follow_the_numbers() -> None:
     assert [claim.met for claim in claims] == [True, True, True, False]
     assert "best: Gram" in claims[1].figure
     assert "3 of 4" in claims[1].figure
+    assert "siamese +0.50, best by features +2.00 (Gram matrices)" in claims[3].figure
     assert claims[3].reason
     worse = {label: dict(row) for label, row in MEANS.items()}
     for label in ("Gram", "Moments", "Siamese"):
