@@ -191,7 +191,7 @@ def _run(options: argparse.Namespace) -> int:
             workers=options.workers,
             retry_failed=options.retry_failed,
             progress=Bar(sys.stderr),
-            command=shlex.join(["python", "-m", "eval", *sys.argv[1:]]),
+            command=shlex.join(["python", "-m", "eval", *options.told]),
         )
         _summary(finished, store)
     report = finished.report
@@ -229,7 +229,7 @@ def _study(options: argparse.Namespace) -> int:
         options.study,
         context,
         output=options.output,
-        command=shlex.join(["python", "-m", "eval", *map(_told, sys.argv[1:])]),
+        command=shlex.join(["python", "-m", "eval", *map(_told, options.told)]),
     )
     for claim in recorded.claims:
         print(f"{'met' if claim.met else 'missed'}: {claim.text}: {claim.figure}")
@@ -308,6 +308,7 @@ def _score(options: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = _parser().parse_args(arguments)
+    options.told = sys.argv[1:] if arguments is None else list(arguments)
     # Read once, when torch is loaded: spinning threads slow everything down as soon as two programs share the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     verbs = {"run": _run, "score": _score, "study": _study, "generate": _generate}

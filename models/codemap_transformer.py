@@ -22,6 +22,8 @@ Different from the published system:
   is the published one, in which most of a row can be copied from the source.
 * A class is withheld from some rows in training, so that one network makes notes with and without it.
 * Some training notes are transposed by whole semitones, with their pitch label.
+* With ``comb``, every token is told where in its band of the picture the partials of the asked pitch lie: an embedding
+  of the pitch alone leaves the network to learn that for every pitch and bin by itself.
 
 Source:
     Bazin et al., "Spectrogram Inpainting for Interactive Generation of Instrument Sounds", 2020.
@@ -45,7 +47,7 @@ from models import registry
 from models.checkpoint import write_atomically
 from models.codemap_masks import draw_masks, full
 from models.errors import CorpusError, InputError
-from models.frontends.mel_if import MelIFConfig
+from models.frontends.mel_if import MelIFConfig, band_centres_hz
 from models.layers.attention import (
     OffsetBias,
     OffsetVectors,
@@ -98,6 +100,7 @@ class CodemapConfig:
         norm_first: Normalise before a sublayer rather than after it.
         aligned: Replace attention to the source by a small network on the one source token that belongs to the target
             token.
+        comb: Tell each token where the partials of the pitch lie, see `partial_comb`.
     """
 
     level: str = "top"
@@ -119,6 +122,7 @@ class CodemapConfig:
     relative: str = "grid"
     norm_first: bool = True
     aligned: bool = False
+    comb: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -157,7 +161,7 @@ class CodemapConfig:
         return self.target_patch**2
 
 
-SHIPPED_TOP = CodemapConfig()
+SHIPPED_TOP = CodemapConfig(comb=True)
 SHIPPED_BOTTOM = CodemapConfig(
     level="bottom", encoder_layers=2, decoder_layers=3, heads=4, dropout=0.0, encoder_mask="full"
 )
@@ -202,6 +206,24 @@ def to_map(sequence: Tensor, shape: tuple[int, int], patch: int) -> Tensor:
     codes = torch.zeros(sequence.shape[0], *shape, dtype=sequence.dtype, device=sequence.device)
     codes[:, order[:, 0], order[:, 1]] = sequence
     return codes
+
+
+def partial_comb(bins: int) -> Tensor:
+    """Where the partials of each pitch lie in each band of a Mel-IF picture, shape ``(PITCHES + 1, bins, rows)``.
+
+    A band is a ``bins``-th of the picture's rows, with a quarter of its neighbours on either side; each row holds
+    ``exp(-d^2 / 2)``, where ``d`` is the distance in rows to the nearest partial. All 0 where there is no pitch.
+    """
+    config = MelIFConfig()
+    centres_hz = band_centres_hz(config)
+    rows = config.n_bins // bins
+    spacing_hz = torch.gradient(centres_hz)[0]
+    pitch_hz = 440.0 * 2.0 ** ((torch.arange(PITCHES, dtype=torch.float64) - 69.0) / 12.0)
+    partial = (centres_hz / pitch_hz[:, None]).round().clamp_min(1.0)
+    distance = (partial * pitch_hz[:, None] - centres_hz) / spacing_hz
+    near = nn.functional.pad(torch.exp(-0.5 * distance**2), (rows // 4, rows // 4))
+    comb = near.unfold(1, rows + 2 * (rows // 4), rows)
+    return torch.cat([comb, torch.zeros_like(comb[:1])]).float()
 
 
 class _Sublayer(nn.Module):
@@ -321,19 +343,28 @@ class _DecoderLayer(nn.Module):
         return self.around_feedforward.after(x, self.feedforward(self.around_feedforward.before(x)))
 
 
+@dataclasses.dataclass(frozen=True)
+class _Classes:
+    """What is asked for: embeddings ``(batch, 1, 2 * class_dim)``, combs ``(batch, bins, d_model)`` or none."""
+
+    vectors: Tensor
+    source_comb: Tensor | None
+    target_comb: Tensor | None
+
+
 @dataclasses.dataclass
 class Cache:
     """What a decoder keeps from step to step.
 
     Attributes:
         steps: Steps taken.
-        classes: Class embeddings, shape ``(batch, 1, 2 * class_dim)``.
+        classes: Embeddings and combs of the classes.
         source: What each layer needs of the source.
         layers: Keys and values of each layer, room for all steps.
     """
 
     steps: int
-    classes: Tensor
+    classes: _Classes
     source: list[tuple[Tensor, ...]]
     layers: list[tuple[Tensor, Tensor]]
 
@@ -351,6 +382,8 @@ class CodemapTransformer(nn.Module):
     source_cells: Tensor
     target_cells: Tensor
     aligned_rows: Tensor
+    source_partials: Tensor
+    target_partials: Tensor
 
     def __init__(self, config: CodemapConfig) -> None:
         super().__init__()
@@ -380,6 +413,11 @@ class CodemapTransformer(nn.Module):
         self.target_frame = nn.Embedding(c.shape[1], c.position_dim - half)
         self.pitch = nn.Embedding(PITCHES + 1, c.class_dim)
         self.family = nn.Embedding(len(FAMILIES) + 1, c.class_dim)
+        if c.comb:
+            self.register_buffer("source_partials", partial_comb(c.bins), persistent=False)
+            self.register_buffer("target_partials", partial_comb(c.shape[0]), persistent=False)
+            self.source_comb = nn.Linear(self.source_partials.shape[-1], c.d_model)
+            self.target_comb = nn.Linear(self.target_partials.shape[-1], c.d_model)
         self.dropout = nn.Dropout(c.dropout)
         self.encoder = nn.Sequential(*(_EncoderLayer(c, source) for _ in range(c.encoder_layers)))
         self.decoder = nn.ModuleList(_DecoderLayer(c, target, source, cross) for _ in range(c.decoder_layers))
@@ -437,23 +475,37 @@ class CodemapTransformer(nn.Module):
     def _layers(self) -> list[_DecoderLayer]:
         return [layer for layer in self.decoder if isinstance(layer, _DecoderLayer)]
 
-    def _classes(self, pitch: Tensor, family: Tensor) -> Tensor:
-        return torch.cat([self.pitch(pitch), self.family(family)], -1)[:, None]
+    def _classes(self, pitch: Tensor, family: Tensor) -> _Classes:
+        vectors = torch.cat([self.pitch(pitch), self.family(family)], -1)[:, None]
+        if not self.config.comb:
+            return _Classes(vectors, None, None)
+        # One row a bin; tokens pick theirs.
+        return _Classes(
+            vectors, self.source_comb(self.source_partials[pitch]), self.target_comb(self.target_partials[pitch])
+        )
 
-    def _encode(self, source: Tensor, classes: Tensor) -> Tensor:
+    def _encode(self, source: Tensor, classes: _Classes) -> Tensor:
         batch, n = source.shape
         place = torch.cat([self.source_bin(self.source_cells[:, 0]), self.source_frame(self.source_cells[:, 1])], -1)
         x = torch.cat(
-            [self.source_project(self.source_token(source)), place.expand(batch, -1, -1), classes.expand(-1, n, -1)], -1
+            [
+                self.source_project(self.source_token(source)),
+                place.expand(batch, -1, -1),
+                classes.vectors.expand(-1, n, -1),
+            ],
+            -1,
         )
+        if classes.source_comb is not None:
+            x = x + classes.source_comb[:, self.source_cells[:, 0]]
         return torch.as_tensor(self.encoder_norm(self.encoder(self.dropout(x))))
 
-    def _embed_target(self, inputs: Tensor, rows: slice, classes: Tensor) -> Tensor:
+    def _embed_target(self, inputs: Tensor, rows: slice, classes: _Classes) -> Tensor:
         batch, n = inputs.shape
         where = self.target_cells[rows]
         place = torch.cat([self.target_bin(where[:, 0]), self.target_frame(where[:, 1])], -1)
         tokens = self.target_project(self.target_token(inputs))
-        return torch.cat([tokens, place.expand(batch, -1, -1), classes.expand(-1, n, -1)], -1)
+        x = torch.cat([tokens, place.expand(batch, -1, -1), classes.vectors.expand(-1, n, -1)], -1)
+        return x if classes.target_comb is None else x + classes.target_comb[:, where[:, 0]]
 
 
 @dataclasses.dataclass(frozen=True)

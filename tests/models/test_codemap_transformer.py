@@ -23,12 +23,14 @@ from models.codemap_transformer import (
     class_numbers,
     encode_clips,
     model_inputs,
+    partial_comb,
     to_map,
     to_sequence,
     transposed,
     withheld_classes,
 )
 from models.errors import CorpusError, InputError
+from models.frontends.mel_if import MelIFConfig, band_centres_hz
 from models.training.data import ClipStore
 from models.training.task import TaskContext
 from models.vqvae2 import VQVAE2System
@@ -46,6 +48,7 @@ VARIANTS = [
             {"relative": "sequence", "norm_first": False},
             {"aligned": True, "encoder_mask": "full"},
             {"aligned": True, "relative": "sequence", "encoder_mask": "anticausal"},
+            {"comb": True},
         ),
     )
 ]
@@ -312,3 +315,40 @@ def test_clips_without_labels_are_refused(vqvae: Path) -> None:
     store = dataclasses.replace(notes(2), labels=({"pitch": 60}, {"pitch": 61}))
     with pytest.raises(CorpusError, match="instrument_family_str is None"):
         encode_clips(store, VQVAE2System(checkpoint=vqvae), variants=1, semitones=0, seed=0)
+
+
+def test_partial_comb_peaks_where_the_partials_are() -> None:
+    config = MelIFConfig()
+    comb = partial_comb(32)
+    assert comb.shape == (PITCHES + 1, 32, 48)
+    assert not comb[PITCHES].any()
+    # Without the neighbours' quarters the bands join to the rows of the picture.
+    rows = comb[:, :, 8:40].reshape(PITCHES + 1, -1)
+    centres_hz = band_centres_hz(config)
+    for pitch in (45, 60, 81):
+        f0_hz = 440.0 * 2.0 ** ((pitch - 69) / 12)
+        for k in (1, 2, 5):
+            row = int((centres_hz - k * f0_hz).abs().argmin())
+            assert rows[pitch, row] > 0.85
+            between = int((centres_hz - (k + 0.5) * f0_hz).abs().argmin())
+            assert rows[pitch, between] < 0.01
+        assert rows[pitch, : int((centres_hz < 0.8 * f0_hz).sum())].max() < 0.01
+    # Neighbours overlap: the last quarter of a band is the first of the next one.
+    torch.testing.assert_close(comb[:, 3, 40:], comb[:, 4, 8:16])
+
+
+def test_comb_tells_every_token_the_pitch() -> None:
+    torch.manual_seed(0)
+    config = dataclasses.replace(TOP, comb=True)
+    network = CodemapTransformer(config).requires_grad_(False).train(False)
+    network.pitch.weight.zero_()
+    source = torch.full((2, config.tokens), config.codebook_size)
+    target, family = torch.zeros(2, config.tokens - 1, dtype=torch.int64), torch.tensor([1, 1])
+    logits = network(source, target, torch.tensor([60, 61]), family)
+    assert not torch.equal(logits[0], logits[1])
+    logits = network(source, target, torch.tensor([PITCHES, PITCHES]), family)
+    torch.testing.assert_close(logits[0], logits[1])
+    first, cache = network.begin(source, torch.tensor([60, 61]), family)
+    whole = network(source, target, torch.tensor([60, 61]), family)
+    torch.testing.assert_close(first, whole[:, 0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(network.step(target[:, 0], cache), whole[:, 1], atol=1e-5, rtol=1e-5)
