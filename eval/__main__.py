@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--split", metavar="S", help="train, valid, test … (default: test, valid or all, as there is)")
     run.add_argument("--rule", metavar="R", help="rule of splitting (default: the corpus's own, else by hash)")
     run.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of results")
-    run.add_argument("--metric", action="append", default=[], metavar="M", help="may be repeated (default: all)")
+    run.add_argument("--metric", action="append", default=[], metavar="M", help="a metric, a group or all; repeatable")
     run.add_argument("--limit", type=_positive, metavar="N", help="only the first N clips")
     run.add_argument("--clip-s", type=float, metavar="S", help="cut recordings into clips of S seconds")
     run.add_argument("--max-clips", type=_positive, metavar="N", help="at most N clips of a recording")
@@ -119,7 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--reference", type=Path, required=True, metavar="DIR", help="folder of references")
     score.add_argument("--estimate", type=Path, required=True, metavar="DIR", help="folder of estimates")
     score.add_argument("--output", type=Path, required=True, metavar="CSV", help="the CSV file")
-    score.add_argument("--metric", action="append", default=[], metavar="M", help="may be repeated (default: all)")
+    score.add_argument(
+        "--metric", action="append", default=[], metavar="M", help="a metric, a group or all; repeatable"
+    )
     score.add_argument(
         "--resample", type=_positive, nargs="?", const=0, metavar="HZ",
         help="accept several sample rates: bring both files to HZ, or without HZ the estimate to its reference's rate",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.corpora import open_corpus
 from eval.corpora.base import FolderCorpus
-from eval.metrics import METRICS, definition, metric
+from eval.metrics import chosen, definition
 from eval.protocols import Progress, System
 from eval.results import ResultsStore
 from eval.runner import Runner, RunReport, SystemEntry, code_sha256, pick_device
@@ -45,7 +45,7 @@ class Evaluation:
         clip_s: Cut recordings into clips of this length.
         max_clips: At most so many clips of each recording.
         limit: At most so many clips of the split, in the order of their ids.
-        metrics: Names; all of the table when empty.
+        metrics: Names of metrics or groups; the default battery when empty.
         seed: Seed of the run.
     """
 
@@ -76,7 +76,7 @@ class Evaluation:
         Raises:
             InputError: If one is not known.
         """
-        return [metric(name).name for name in self.metrics] or list(METRICS)
+        return chosen(self.metrics)
 
 
 @dataclass

@@ -8,7 +8,9 @@ independent of how many pieces run side by side; on a GPU the models take turns.
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import importlib.metadata
 import os
 import re
 import threading
@@ -114,8 +116,38 @@ def code_sha256(package: str) -> str:
 
 
 def metric_key(name: str) -> str:
-    """Hash of a metric's definition and of the code of all metrics."""
-    return _hash(definition_sha256(name), code_sha256("eval/metrics"))
+    """Hash of a metric's definition, of the code that computes it and of the labels and packages it uses."""
+    row = metric(name)
+    targets = [row.target, *([row.plan] if row.plan else []), "eval.metrics.scoring:"]
+    modules = sorted({module for target in targets for module in metric_modules(target.partition(":")[0])})
+    code = [code_sha256(f"{module.replace('.', '/')}.py") for module in modules]
+    return _hash(definition_sha256(name), row.needs_labels, row.package and _version(row.package), *code)
+
+
+@cache
+def metric_modules(module: str) -> frozenset[str]:
+    """A module of ``eval.metrics`` and those that it imports, directly or not; the tables of rows are left out."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = ROOT / f"{name.replace('.', '/')}.py"
+        if name in found or not name.startswith("eval.metrics.") or not path.is_file():
+            continue
+        found.add(name)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names]
+    return frozenset(found - {"eval.metrics.definition"})
+
+
+def _version(package: str) -> str:
+    """Version of the distribution that an import name belongs to; empty where there is none."""
+    for name in importlib.metadata.packages_distributions().get(package, ()):
+        return importlib.metadata.version(name)
+    return ""
 
 
 def _hash(*parts: object) -> str:
@@ -466,7 +498,13 @@ class Runner:
         with self.clock.stage("metrics"):
             from eval.metrics.scoring import score_batch
 
-            scores = score_batch(estimate, batch, sample_rate_hz=rate, names=list(self.metrics))
+            scores = score_batch(
+                estimate,
+                batch,
+                sample_rate_hz=rate,
+                names=list(self.metrics),
+                labels=[task.clip.labels for task in tasks],
+            )
         rows = []
         for index, task in enumerate(tasks):
             row = estimate[index]
@@ -564,6 +602,7 @@ class Runner:
                 reference[None],
                 sample_rate_hz=audio.sample_rate_hz,
                 names=list(missing),
+                labels=[task.clip.labels],
             )
         key = self._output_key(entry, task.identity or "")
         row = OutputRow(

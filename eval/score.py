@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.corpora.base import AUDIO_SUFFIXES, inside, printable
-from eval.metrics import METRICS, metric
+from eval.metrics import METRICS, chosen
 from eval.protocols import Progress, Silent
 from eval.runner import worker_count
 from models.errors import AudioError, EarwitnessError, InputError
@@ -225,7 +225,7 @@ def score_folders(
         reference: Folder of references.
         estimate: Folder of estimates.
         output: The CSV file; columns as in `COLUMNS`.
-        metrics: Names; all of the table when empty.
+        metrics: Names of metrics or groups; the default battery when empty.
         resample_hz: See `score_pair`.
         workers: Pairs side by side.
         progress: Whoever watches.
@@ -238,7 +238,7 @@ def score_folders(
     from eval.audio_io import write_text
 
     progress = progress or Silent()
-    names = [metric(name).name for name in metrics] or list(METRICS)
+    names = chosen(metrics)
     if resample_hz is not None and resample_hz < 0:
         raise InputError(f"sample rate {resample_hz}: a rate in Hz above 0 is needed")
     if output.is_dir() or not output.absolute().parent.is_dir():

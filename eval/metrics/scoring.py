@@ -7,9 +7,10 @@ gets a status and never a number, because a number would be averaged with the ot
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -53,6 +54,7 @@ def score_batch(
     sample_rate_hz: int,
     names: Sequence[str],
     estimate_rate_hz: int | None = None,
+    labels: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Score]]:
     """Score every clip of a batch.
 
@@ -65,6 +67,7 @@ def score_batch(
         sample_rate_hz: Sample rate of the reference, and of the estimate unless ``estimate_rate_hz`` says otherwise.
         names: Metrics to compute.
         estimate_rate_hz: Sample rate of the estimate. A different rate is a failure, never resampled away.
+        labels: What is known of each clip, for metrics that compare with a label.
 
     Returns:
         For every clip a mapping from metric name to score, in the order of ``names``.
@@ -97,6 +100,7 @@ def score_batch(
             None if reference is None else single(reference[index]),
             next((fault[index] for fault in reversed(faults) if fault[index] is not None), None),
             sample_rate_hz,
+            {} if labels is None else labels[index],
         )
         for index in range(len(estimate))
     ]
@@ -137,12 +141,15 @@ def _row_values(
     reference: Tensor | None,
     fault: tuple[str, str] | None,
     sample_rate_hz: int,
+    labels: Mapping[str, Any],
 ) -> dict[str, _Pending]:
     done: dict[str, _Pending] = {}
     plans: dict[str, Plan] = {}
     for row in rows:
         if row.needs_reference and reference is None:
             done[row.name] = _Pending(row, None, "skipped", "there is no reference", 0.0)
+        elif (lacking := _lacking(row, labels)) is not None:
+            done[row.name] = _Pending(row, None, "skipped", lacking, 0.0)
         elif fault is not None:
             done[row.name] = _Pending(row, None, *fault, 0.0)
         elif estimate.shape[-1] < row.minimum_samples:
@@ -151,14 +158,31 @@ def _row_values(
         elif row.plan and reference is not None:
             plans[row.name] = _plan(row.name, sample_rate_hz)
         else:
-            done[row.name] = _call(row, estimate, reference, sample_rate_hz)
+            done[row.name] = _call(row, estimate, reference, sample_rate_hz, labels)
     if plans and reference is not None:
         done.update(_call_plans(plans, estimate, reference))
     return {row.name: done[row.name] for row in rows}
 
 
-def _call(row: Metric, estimate: Tensor, reference: Tensor | None, sample_rate_hz: int) -> _Pending:
-    arguments: dict[str, Any] = dict(row.parameters)
+def _lacking(row: Metric, labels: Mapping[str, Any]) -> str | None:
+    """Why a metric does not apply to a clip: what it has no label for, or the package that is not installed."""
+    for name in row.needs_labels:
+        if labels.get(name) is None:
+            return f"the clip has no label {name!r}"
+    if row.package and not _installed(row.package):
+        return f"the package {row.package} is not installed"
+    return None
+
+
+@lru_cache(maxsize=64)
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _call(
+    row: Metric, estimate: Tensor, reference: Tensor | None, sample_rate_hz: int, labels: Mapping[str, Any]
+) -> _Pending:
+    arguments: dict[str, Any] = {**row.parameters, **{name: labels[name] for name in row.needs_labels}}
     if row.needs_sample_rate:
         arguments["sample_rate_hz"] = sample_rate_hz
     started = time.perf_counter()

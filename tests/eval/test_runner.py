@@ -18,7 +18,18 @@ import torch
 from eval import audio_io
 from eval.corpora import Clip, open_corpus
 from eval.results import ResultsStore
-from eval.runner import Runner, RunReport, SystemEntry, Task, batches, clip_seed, pick_device, safe_name
+from eval.runner import (
+    Runner,
+    RunReport,
+    SystemEntry,
+    Task,
+    batches,
+    clip_seed,
+    metric_key,
+    metric_modules,
+    pick_device,
+    safe_name,
+)
 from models.errors import CheckpointError, InputError, OutputError
 from tests.eval.fakes import Fake, as_entry, make_folder, seeded_noise, write
 from tests.signals import noise, silence, tone
@@ -414,3 +425,12 @@ def test_memory_is_flat(tmp_path: Path) -> None:
         assert child.returncode == 0, problem
         peaks.append(int(output.split()[3]))
     assert peaks[1] < peaks[0] * 1.1, peaks
+
+
+def test_the_key_of_a_metric_knows_the_files_it_is_computed_by() -> None:
+    assert metric_modules("eval.metrics.spectral") >= {
+        "eval.metrics.spectral", "eval.metrics.sums", "eval.metrics.kernels", "eval.metrics.frontend"
+    }  # fmt: skip
+    assert "eval.metrics.spectral" not in metric_modules("eval.metrics.waveform")
+    assert not any("tables" in module for module in metric_modules("eval.metrics.scoring"))
+    assert metric_key("log_mel_l1") != metric_key("waveform_l1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import math
@@ -14,13 +15,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from eval.metrics import METRICS, Metric, definition, definition_sha256, metric
+from eval.metrics import METRICS, Metric, chosen, definition, definition_sha256, metric
 from eval.metrics.scoring import SILENCE_PEAK, Score, score_batch
 from models.errors import InputError
 from tests.signals import harmonic, noise, silence
 
 RATE = 16_000
-NAMES = list(METRICS)
+NAMES = [row.name for row in METRICS.values() if row.default]
 SYMMETRIC = {
     "waveform_l1",
     "waveform_mse",
@@ -312,3 +313,34 @@ def test_the_table_imports_no_torch() -> None:
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_metric_without_its_label_or_package_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = METRICS["waveform_l1"]
+    table = {
+        "labelled": dataclasses.replace(row, name="labelled", target=f"{__name__}:labelled", needs_labels=("pitch",)),
+        "packaged": dataclasses.replace(row, name="packaged", package="no_such_package"),
+    }
+    monkeypatch.setattr("eval.metrics.METRICS", table)
+    waves = torch.ones(2, 8) * 0.5
+    first, second = score_batch(
+        waves, waves, sample_rate_hz=16_000, names=list(table), labels=[{"pitch": 60}, {"pitch": None}]
+    )
+    assert first["labelled"].value == 60.0
+    assert (second["labelled"].status, second["labelled"].reason) == ("skipped", "the clip has no label 'pitch'")
+    assert (first["packaged"].status, first["packaged"].reason) == (
+        "skipped", "the package no_such_package is not installed"
+    )  # fmt: skip
+    assert score_batch(waves, waves, sample_rate_hz=16_000, names=["labelled"])[0]["labelled"].status == "skipped"
+
+
+def labelled(estimate: torch.Tensor, reference: torch.Tensor, *, pitch: int) -> torch.Tensor:
+    return torch.tensor(float(pitch), dtype=torch.float64)
+
+
+def test_groups_and_names_are_chosen() -> None:
+    assert chosen(()) == [row.name for row in METRICS.values() if row.default]
+    assert chosen(("all",)) == list(METRICS)
+    assert chosen(("waveform", "log_mel_l1", "waveform_l1"))[-1] == "log_mel_l1"
+    with pytest.raises(InputError, match=r"unknown metric 'loudnes'.*groups: .*spectral.*all"):
+        chosen(("loudnes",))
