@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from models.frontends.griffin_lim_loop import griffin_lim_rounds
 from models.frontends.mel import MelConfig, mel_filterbank
 from models.frontends.stft import StftConfig, istft, stft
 
@@ -61,6 +63,13 @@ def griffin_lim(
         raise ValueError(f"magnitude must have shape {expected}, got {tuple(magnitude.shape)}")
     if start is None:
         start = torch.ones_like(magnitude).to(torch.promote_types(magnitude.dtype, torch.complex64))
+    if magnitude.device.type == "cpu" and not (torch.is_grad_enabled() and magnitude.requires_grad):
+        # Row by row: a single signal stays in the cache, and no row can depend on its company.
+        rows = [
+            griffin_lim_rounds(m, s, config, length=length, iterations=iterations, momentum=momentum)
+            for m, s in zip(magnitude.detach(), start.detach().expand_as(magnitude), strict=True)
+        ]
+        return torch.stack(rows) if rows else magnitude.new_zeros(0, length)
     spectrum = magnitude * start
     previous: Tensor | None = None
     tiny = torch.finfo(magnitude.dtype).tiny
@@ -80,7 +89,7 @@ def mel_to_magnitude_pinv(mel: Tensor, config: MelConfig) -> Tensor:
         mel: Bands without logarithm, shape ``(batch, n_mels, frames)``.
         config: Settings that made them.
     """
-    inverse = torch.linalg.pinv(mel_filterbank(config)).to(device=mel.device, dtype=mel.dtype)
+    inverse = _pseudo_inverse(config).to(device=mel.device, dtype=mel.dtype)
     linear: Tensor = (inverse @ mel).clamp_min(0.0)
     return linear if config.power == 1 else linear.sqrt()
 
@@ -99,12 +108,8 @@ def mel_to_magnitude_nnls(mel: Tensor, config: MelConfig, *, iterations: int = 6
     Source:
         Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm", 2009.
     """
-    bands64 = mel_filterbank(config)
-    # Bands of unit norm are better conditioned; the scaling leaves exact solutions where they are.
-    scale = bands64.square().sum(1, keepdim=True).sqrt().clamp_min(1e-12)
-    bands64 = bands64 / scale
-    inverse = torch.linalg.pinv(bands64).to(device=mel.device, dtype=mel.dtype)
-    step = 1.0 / float(torch.linalg.matrix_norm(bands64, 2)) ** 2
+    bands64, scale, inverse64, step = _unit_bands(config)
+    inverse = inverse64.to(device=mel.device, dtype=mel.dtype)
     bands = bands64.to(device=mel.device, dtype=mel.dtype)
     target = mel / scale.to(device=mel.device, dtype=mel.dtype)
     x: Tensor = (inverse @ target).clamp_min(0.0)
@@ -115,3 +120,18 @@ def mel_to_magnitude_nnls(mel: Tensor, config: MelConfig, *, iterations: int = 6
         ahead = new + ((weight - 1.0) / next_weight) * (new - x)
         x, weight = new, next_weight
     return x if config.power == 1 else x.sqrt()
+
+
+@functools.lru_cache(maxsize=8)
+def _pseudo_inverse(config: MelConfig) -> Tensor:
+    return torch.linalg.pinv(mel_filterbank(config))
+
+
+@functools.lru_cache(maxsize=8)
+def _unit_bands(config: MelConfig) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Bands of unit norm, their scale, their pseudo-inverse and the length of a gradient step, float64."""
+    bands = mel_filterbank(config)
+    # They are better conditioned; the scaling leaves exact solutions where they are.
+    scale = bands.square().sum(1, keepdim=True).sqrt().clamp_min(1e-12)
+    bands = bands / scale
+    return bands, scale, torch.linalg.pinv(bands), 1.0 / float(torch.linalg.matrix_norm(bands, 2)) ** 2

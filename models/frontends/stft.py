@@ -75,6 +75,13 @@ def _window(config: StftConfig, dtype: torch.dtype, device: torch.device) -> Ten
     return window.to(device=device, dtype=dtype)
 
 
+def padded_window(config: StftConfig, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Window in the middle of ``n_fft`` samples."""
+    window = _window(config, dtype, device)
+    left = (config.n_fft - config.win_length) // 2
+    return torch.nn.functional.pad(window, (left, config.n_fft - config.win_length - left))
+
+
 def stft(waveform: Tensor, config: StftConfig) -> Tensor:
     """Complex spectrum ``(batch, n_fft / 2 + 1, frames)`` of a waveform ``(batch, time)``.
 
@@ -112,14 +119,11 @@ def istft(spectrum: Tensor, config: StftConfig, *, length: int) -> Tensor:
         length: Samples wanted; what the frames do not reach is zero.
     """
     n, hop, frames = config.n_fft, config.hop_length, spectrum.shape[-1]
-    window = _window(config, spectrum.real.dtype, spectrum.device)
-    if config.win_length < n:
-        left = (n - config.win_length) // 2
-        window = torch.nn.functional.pad(window, (left, n - config.win_length - left))
+    window = padded_window(config, spectrum.real.dtype, spectrum.device)
     total = n + hop * (frames - 1)
     pieces = torch.fft.irfft(spectrum, n=n, dim=1) * window[None, :, None]
     out = _overlap_add(pieces, total, n, hop)
-    weight = _overlap_weight(config, frames, out.dtype, out.device)
+    weight = overlap_weight(config, frames, out.dtype, out.device)
     out = out / weight
     start = config.pad_samples()
     out = out[:, start : start + length]
@@ -132,12 +136,10 @@ def _overlap_add(pieces: Tensor, total: int, n: int, hop: int) -> Tensor:
 
 
 @functools.lru_cache(maxsize=64)
-def _overlap_weight(config: StftConfig, frames: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def overlap_weight(config: StftConfig, frames: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Sum of the squared windows at every sample of the overlapping frames, 1 where they vanish."""
     n, hop = config.n_fft, config.hop_length
-    window = _window(config, torch.float64, torch.device("cpu"))
-    if config.win_length < n:
-        left = (n - config.win_length) // 2
-        window = torch.nn.functional.pad(window, (left, n - config.win_length - left))
+    window = padded_window(config, torch.float64, torch.device("cpu"))
     squares = window.square()[None, :, None].expand(1, -1, frames)
     weight = _overlap_add(squares, n + hop * (frames - 1), n, hop)
     return torch.where(weight > 1e-10, weight, 1.0).to(device=device, dtype=dtype)

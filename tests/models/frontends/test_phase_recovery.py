@@ -10,7 +10,7 @@ from models.frontends.phase_recovery import (
     mel_to_magnitude_pinv,
     random_phase,
 )
-from models.frontends.stft import StftConfig, stft
+from models.frontends.stft import PADDINGS, StftConfig, stft
 
 CONFIG = StftConfig(512, 128, 512)
 CHIRP = torch.sin(torch.linspace(0, 120, 8000, dtype=torch.float64) ** 1.5)[None] * 0.5
@@ -35,6 +35,21 @@ def test_equals_librosa_from_phase_zero(momentum: float) -> None:
     )
     ours = griffin_lim(magnitude, CONFIG, length=8000, iterations=10, momentum=momentum)[0].numpy()
     np.testing.assert_allclose(ours, theirs, atol=1e-9)
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("sizes", [(512, 128, 512), (512, 120, 400)], ids=str)
+def test_the_loop_in_buffers_equals_the_transforms_one_by_one(padding: str, sizes: tuple[int, int, int]) -> None:
+    config = StftConfig(*sizes, padding=padding)
+    magnitude = stft(torch.cat([CHIRP, CHIRP.flip(1)]), config).abs()
+    start = random_phase(tuple(magnitude.shape), [1, 2], torch.float64)
+    buffered = griffin_lim(magnitude, config, length=8000, iterations=4, start=start)
+    # Where a gradient is wanted, the transforms run one after the other.
+    plain = griffin_lim(magnitude.clone().requires_grad_(True), config, length=8000, iterations=4, start=start)
+    assert plain.requires_grad
+    torch.testing.assert_close(buffered, plain.detach(), atol=1e-9, rtol=1e-9)
+    alone = griffin_lim(magnitude[1:], config, length=8000, iterations=4, start=start[1:])
+    assert torch.equal(alone, buffered[1:])
 
 
 def test_right_phase_is_kept() -> None:
