@@ -52,8 +52,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXIT,
     )
     run.add_argument(
-        "--model", action="append", required=True, metavar="NAME[@FOLDER]",
-        help="a model of the table, or one with a checkpoint of your own; may be repeated",
+        "--model", action="append", required=True, metavar="MODEL",
+        help="NAME of the table, NAME@FOLDER with your checkpoint, or the YAML file of a model of yours; repeatable",
     )  # fmt: skip
     run.add_argument("--corpus", type=Path, required=True, metavar="PATH", help="folder of recordings")
     run.add_argument("--layout", metavar="L", help="its layout (default: found out)")
@@ -136,7 +136,7 @@ def _list(what: str | None) -> int:
     from eval.studies import STUDIES
     from models.registry import MODELS
 
-    kinds = {"system": "", "generator": " [generator]"}
+    kinds = {"system": "", "generator": " [generator]", "judge": " [judge]"}
     sections = {
         "models": [(e.name, f"{e.title}. {e.summary}{kinds.get(e.kind, '')}") for e in MODELS.values()],
         "corpora": [

@@ -11,18 +11,21 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.corpora import open_corpus
 from eval.corpora.base import FolderCorpus
+from eval.external import identity, is_external, read_external
 from eval.metrics import chosen, definition
 from eval.protocols import Progress, System
 from eval.results import ResultsStore
 from eval.runner import Runner, RunReport, SystemEntry, code_sha256, pick_device
 from eval.timing import peak_memory
 from models import registry
+from models.card import read_card
 from models.errors import CorpusError, EarwitnessError, InputError
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ class Evaluation:
 
     Attributes:
         corpus: Folder.
-        models: ``NAME`` or ``NAME@CHECKPOINT_FOLDER``.
+        models: ``NAME``, ``NAME@CHECKPOINT_FOLDER`` or the YAML file of a model of one's own (`eval.external`).
         split: Split of the corpus; the first of ``test``, ``valid`` and ``all`` that the rule has when None.
         rule: Rule of splitting; the corpus's default when None.
         layout: Folder layout; found out when None.
@@ -65,7 +68,7 @@ class Evaluation:
         return {
             **asdict(self),
             "corpus": self.corpus.name,
-            "models": list(self.models),
+            "models": [Path(text).name if is_external(text) else text for text in self.models],
             "metrics": list(self.metric_names),
         }
 
@@ -139,15 +142,24 @@ def open_split(wanted: Evaluation) -> OpenedCorpus:
 
 
 def system_entries(models: Sequence[str], device: str = "cpu") -> list[SystemEntry]:
-    """Resolve ``NAME`` and ``NAME@CHECKPOINT_FOLDER``; nothing heavy is loaded yet.
+    """Resolve ``NAME``, ``NAME@CHECKPOINT_FOLDER`` and YAML files of other models; nothing heavy is loaded yet.
 
     Raises:
-        InputError: If a name is unknown or occurs twice.
+        InputError: If a name is unknown or occurs twice, or a YAML file is wrong.
         CheckpointError: If a checkpoint is missing.
     """
     entries: list[SystemEntry] = []
     versions = " ".join(importlib.metadata.version(name).partition("+")[0] for name in ("torch", "soxr"))
     for text in models:
+        if is_external(text):
+            external = read_external(Path(text))
+            if external.name in registry.MODELS:
+                raise InputError(f"{text}: name {external.name!r} is taken by a model of the table; choose another")
+            if any(entry.name == external.name for entry in entries):
+                raise InputError(f"model {external.name!r} is named twice")
+            load_external = partial(external.load, device)
+            entries.append(SystemEntry(external.name, identity(external), load_external, external.summary))
+            continue
         name, _, folder = text.partition("@")
         checkpoint = Path(folder) if folder else None
         _check_runs(name)
@@ -249,7 +261,7 @@ def evaluate(
         "device": device_name(device),
         "environment": environment(),
         "code": code_state(),
-        "models": [],
+        "models": model_records(wanted.models, systems),
         "corpus": opened.describe(report.clips, len(groups)),
         "metrics": {name: definition(name) for name in wanted.metric_names},
         "settings": {**settings, "batch_size": runner.batch_size, "workers": runner.workers},
@@ -270,6 +282,20 @@ def evaluate(
     return Finished(report, document, opened, runner)
 
 
+def model_records(models: Sequence[str], entries: Sequence[SystemEntry]) -> list[dict[str, Any]]:
+    """Name, key and weights of systems, as the record of a run tells them before anything is loaded."""
+    records = []
+    for text, entry in zip(models, entries, strict=True):
+        record: dict[str, Any] = {"name": entry.name, "key": entry.key}
+        if not is_external(text):
+            name, _, folder = text.partition("@")
+            place = registry.checkpoint_folder(name, Path(folder) if folder else None)
+            if place is not None:
+                record["checkpoint"] = {"sha256": read_card(place).get("tensors_sha256")}
+        records.append(record)
+    return records
+
+
 def describe_systems(finished: Finished) -> list[dict[str, Any]]:
     """Full descriptions of the systems of a run, loading those that had nothing to do."""
     described = []
@@ -277,7 +303,7 @@ def describe_systems(finished: Finished) -> list[dict[str, Any]]:
         system = finished.runner.system(entry)
         table_name, _, folder = name.partition("@")
         title = f"{system.title} ({folder})" if folder else system.title
-        summary = registry.entry(table_name).summary
+        summary = entry.summary if entry.summary is not None else registry.entry(table_name).summary
         described.append({**system.describe(), "name": name, "title": title, "summary": summary})
     return described
 

@@ -20,6 +20,7 @@ from typing import Any
 from eval import manifest
 from eval.corpora import open_corpus
 from eval.evaluation import DEFAULT_SEED, Evaluation, open_split, system_entries
+from eval.external import is_external
 from eval.protocols import Progress, Silent
 from eval.publish import WORST, Job, run_job
 from eval.runner import ROOT, code_sha256, metric_key, pick_device
@@ -285,6 +286,8 @@ def _job(
 
 
 def _model(source: Path, text: str) -> str:
+    if is_external(text):
+        return str(_place(source, text))
     name, at, folder = text.partition("@")
     return f"{name}@{_place(source, folder)}" if at else text
 

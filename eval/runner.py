@@ -46,11 +46,13 @@ class SystemEntry:
         name: Column in the store; the model's name, with its checkpoint when it is not the shipped one.
         key: Hash of what the model is made of: table row, weights, code.
         load: Builds the system; called when there is something to do.
+        summary: One sentence for readers; None where the table of models has it.
     """
 
     name: str
     key: str
     load: Callable[[], System]
+    summary: str | None = None
 
 
 @dataclass
@@ -541,9 +543,10 @@ class Runner:
             given = self._resample(batch, rate, model_rate)
         # Not inference mode: windows that models keep from call to call must serve those that optimise, too.
         with self._model_lock, torch.no_grad(), self.clock.stage("model"), stopwatch(self.device) as watch:
-            made = (
-                system.reconstruct(given.to(self.device), sample_rate_hz=model_rate, seeds=seeds).detach().float().cpu()
-            )
+            # Only a system of finished files has to know which clips they are.
+            which = {"clip_ids": [task.clip.clip_id for task in tasks]} if getattr(system, "by_clip", False) else {}
+            made = system.reconstruct(given.to(self.device), sample_rate_hz=model_rate, seeds=seeds, **which)
+            made = made.detach().float().cpu()
         if tuple(made.shape) != tuple(given.shape):
             raise ValueError(f"the model gave shape {tuple(made.shape)} for {tuple(given.shape)}")
         with self.clock.stage("read"):

@@ -81,8 +81,12 @@ class ScoreReport:
     missing: Mapping[str, int]
 
 
-def _files(root: Path) -> dict[str, Path]:
-    """Audio files below a folder by their name without suffix; nothing that a link leads to outside of it."""
+def audio_files(root: Path) -> dict[str, Path]:
+    """Audio files below a folder by their name without suffix; nothing that a link leads to outside of it.
+
+    Raises:
+        InputError: If there is no such folder, it holds no audio, or two of its files have one name.
+    """
     if not root.is_dir():
         raise InputError(
             f"{root}: {'is a file' if root.exists() else 'no such folder'}; a folder of audio files is needed"
@@ -111,7 +115,7 @@ def pair_up(reference: Path, estimate: Path) -> list[Pair]:
     Raises:
         InputError: If a folder is missing or empty, has two files of one name, or no name occurs in both.
     """
-    references, estimates = _files(reference), _files(estimate)
+    references, estimates = audio_files(reference), audio_files(estimate)
     if not references.keys() & estimates.keys():
         raise InputError(
             f"{estimate}: no file has the name of one in {reference}; pairs are made by name without suffix"

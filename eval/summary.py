@@ -70,57 +70,80 @@ class Table:
         return [None if cell is None or cell[1] != "ok" else cell[0] for cell in self.values[model][name]]
 
 
-def _clusters(groups: Sequence[str]) -> list[str] | None:
+def clusters(groups: Sequence[str]) -> list[str] | None:
     """Groups for resampling; None where every clip is its own group, or all are of one."""
     return list(groups) if 1 < len(set(groups)) < len(groups) else None
 
 
 def aggregate(table: Table, model: str, name: str, seed: int) -> dict[str, Any]:
     """Mean, median and interval of a metric over a model's clips, and how many clips have no value."""
-    from eval.stats import mean_interval
+    return aggregates(table, [(model, name)], seed)[0]
 
-    cells = table.values[model][name]
-    status = Counter("failed" if cell is None else cell[1] for cell in cells)
-    known = [(v, g) for v, g in zip(table.numbers(model, name), table.groups, strict=True) if v is not None]
-    groups = _clusters([g for _, g in known])
-    found = mean_interval([v for v, _ in known], level=LEVEL, resamples=RESAMPLES, seed=seed, groups=groups)
-    return {
-        "metric": name,
-        "n_ok": found.n,
-        "n_undefined": status["undefined"] + status["skipped"],
-        "n_failed": status["failed"],
-        "mean": found.mean,
-        "median": found.median,
-        "low": found.low,
-        "high": found.high,
-        "level": found.level,
-        "method": found.method,
-        "resamples": found.resamples,
-        "seed": found.seed,
-        "groups": len({g for _, g in known}),
-    }
+
+def aggregates(table: Table, cells: Sequence[tuple[str, str]], seed: int, *, threads: int = 1) -> list[dict[str, Any]]:
+    """What `aggregate` says of each of many pairs of model and metric; no number depends on ``threads``."""
+    from eval.stats import mean_intervals
+
+    columns: list[list[float]] = []
+    groups: list[list[str]] = []
+    for model, name in cells:
+        known = [(v, g) for v, g in zip(table.numbers(model, name), table.groups, strict=True) if v is not None]
+        columns.append([v for v, _ in known])
+        groups.append([g for _, g in known])
+    intervals = mean_intervals(
+        columns,
+        level=LEVEL,
+        resamples=RESAMPLES,
+        seed=seed,
+        groups=[clusters(held) for held in groups],
+        threads=threads,
+    )
+    rows = []
+    for (model, name), found, held in zip(cells, intervals, groups, strict=True):
+        status = Counter("failed" if cell is None else cell[1] for cell in table.values[model][name])
+        rows.append(
+            {
+                "metric": name,
+                "n_ok": found.n,
+                "n_undefined": status["undefined"] + status["skipped"],
+                "n_failed": status["failed"],
+                "mean": found.mean,
+                "median": found.median,
+                "low": found.low,
+                "high": found.high,
+                "level": found.level,
+                "method": found.method,
+                "resamples": found.resamples,
+                "seed": found.seed,
+                "groups": len(set(held)),
+            }
+        )
+    return rows
 
 
 def difference(table: Table, model: str, baseline: str, name: str, seed: int) -> dict[str, Any]:
     """Mean of a model's value minus the baseline's over the clips that both have, with its interval."""
-    from eval.stats import paired_difference
+    return differences(table, [(model, name)], baseline, seed)[0]
 
-    found = paired_difference(
-        table.numbers(model, name),
-        table.numbers(baseline, name),
+
+def differences(
+    table: Table, cells: Sequence[tuple[str, str]], baseline: str, seed: int, *, threads: int = 1
+) -> list[dict[str, Any]]:
+    """What `difference` says of each of many pairs of model and metric; no number depends on ``threads``."""
+    from eval.stats import paired_differences
+
+    found = paired_differences(
+        [(table.numbers(model, name), table.numbers(baseline, name)) for model, name in cells],
         level=LEVEL,
         resamples=RESAMPLES,
         seed=seed,
-        groups=_clusters(table.groups),
+        groups=clusters(table.groups),
+        threads=threads,
     )
-    return {
-        "metric": name,
-        "n": found.n,
-        "mean": found.mean,
-        "low": found.low,
-        "high": found.high,
-        "p": found.p_value,
-    }
+    return [
+        {"metric": name, "n": gap.n, "mean": gap.mean, "low": gap.low, "high": gap.high, "p": gap.p_value}
+        for (_, name), gap in zip(cells, found, strict=True)
+    ]
 
 
 def choose_baseline(models: Sequence[str], wanted: str | None = None) -> str | None:
@@ -165,18 +188,18 @@ def summarise(
                 "definition_sha256": definition_sha256(name),
             }
         )
+    every = [(model, name) for name in metrics for model in categories]
+    others = [(model, name) for model, name in every if baseline is not None and model != baseline]
+    means = aggregates(table, every, seed)
+    gaps = [] if baseline is None else differences(table, others, baseline, seed)
     return {
         "metrics": rows,
         "aggregates": [
-            {"category": category, **aggregate(table, model, name, seed)}
-            for name in metrics
-            for model, category in categories.items()
+            {"category": categories[model], **found} for (model, _), found in zip(every, means, strict=True)
         ],
         "differences": [
-            {"category": category, "baseline": categories[baseline], **difference(table, model, baseline, name, seed)}
-            for name in metrics
-            for model, category in categories.items()
-            if baseline is not None and model != baseline
+            {"category": categories[model], "baseline": categories[str(baseline)], **found}
+            for (model, _), found in zip(others, gaps, strict=True)
         ],
         "failures": [
             {"clip": clip_id, "category": category, "error": table.errors[model][clip_id]}

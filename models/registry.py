@@ -74,7 +74,8 @@ class ModelEntry:
         checkpoint: Folder under ``models/checkpoints``, ``None`` for models without weights.
         trainer: ``module:name`` of its training recipe, ``None`` where there is nothing to train.
         kind: ``"system"`` turns clips into clips and runs in the harness; ``"generator"`` does something else, with
-            methods of its own, and is measured by a study.
+            methods of its own, and is measured by a study; ``"judge"`` says something about clips and is used by
+            metrics of sets.
     """
 
     name: str
@@ -347,6 +348,15 @@ _ENTRIES = (
         "switch_first",
         trainer="models.switch_decoder:RECIPE_FIRST",
         kind="generator",
+    ),
+    ModelEntry(
+        "note_classifier",
+        "Note classifier",
+        "models.note_classifier:NoteClassifier",
+        "Small convolutional judge of pitch and instrument family; the layer before its answers is an embedding.",
+        "note_classifier",
+        trainer="models.note_classifier:RECIPE",
+        kind="judge",
     ),
     ModelEntry(
         "griffin_lim",

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 PAD_MODES = ("reflect", "constant")
+PRECISIONS = ("float64", "float32")
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,15 @@ class Stft:
         hop_length: Step between frames in samples.
         win_length: Length of the periodic Hann window in samples, at most ``n_fft``.
         pad_mode: ``"reflect"`` or ``"constant"`` (zeros) at the edges.
+        precision: ``"float64"``, or ``"float32"`` for spectral sums at twice the speed; there, bins 130 dB below the
+            strongest of their frame are rounding noise, which the logarithmic metrics see.
     """
 
     n_fft: int = 2048
     hop_length: int = 512
     win_length: int = 2048
     pad_mode: str = "reflect"
+    precision: str = "float64"
 
     def __post_init__(self) -> None:
         if self.n_fft < 2 or self.n_fft % 2:
@@ -48,6 +52,8 @@ class Stft:
             raise ValueError(f"win_length is {self.win_length}; it has to lie in 1…n_fft = {self.n_fft}")
         if self.pad_mode not in PAD_MODES:
             raise ValueError(f"pad_mode is {self.pad_mode!r}; known: {', '.join(PAD_MODES)}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}; known: {', '.join(PRECISIONS)}")
 
     @property
     def bins(self) -> int:

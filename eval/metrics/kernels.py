@@ -1,9 +1,11 @@
 """The few array operations of the spectral metrics, for NumPy and for torch on a CUDA device.
 
 On the CPU NumPy's complex magnitude and logarithm are several times faster than torch's, with ``out=`` nothing is
-allocated inside the loop over tiles, and no operation starts threads of its own: clips are small, and threads that wait
-for each other cost more than they save as soon as the cores have other work. Both classes have the same methods, so the
-metrics are written once.
+allocated inside the loop over tiles, and no operation in double precision starts threads of its own: clips are small,
+and threads that wait for each other cost more than they save as soon as the cores have other work. Both classes have
+the same methods, so the metrics are written once.
+
+Arrays are float64, or float32 where a front end asks for single precision; sums are passed on in float64.
 """
 
 from __future__ import annotations
@@ -20,6 +22,14 @@ from torch import Tensor
 Array = Any  # numpy.ndarray on the CPU, torch.Tensor on a CUDA device
 
 
+_DTYPES = {
+    (False, False): torch.float64,
+    (True, False): torch.complex128,
+    (False, True): torch.float32,
+    (True, True): torch.complex64,
+}
+
+
 class Kernel(Protocol):
     """Operations that write into ``out`` and return it."""
 
@@ -29,17 +39,20 @@ class Kernel(Protocol):
     def from_tensor(self, row: Tensor) -> Array:
         """The clip as an array of this kind."""
 
-    def constant(self, values: NDArray[np.float64]) -> Array:
+    def constant(self, values: NDArray[np.float64], *, single: bool = False) -> Array:
         """A constant as an array of this kind."""
 
-    def buffer(self, name: str, shape: tuple[int, ...], *, complex_values: bool = False) -> Array:
-        """Scratch space under a name, float64 or complex128; its content is undefined."""
+    def buffer(self, name: str, shape: tuple[int, ...], *, complex_values: bool = False, single: bool = False) -> Array:
+        """Scratch space under a name, float64 or complex128, with ``single`` half as wide; its content is undefined."""
 
-    def window(self, padded: Array, window: Array, hop_length: int, first: int, out: Array) -> Array:
-        """Windowed segments ``first, first + 1, …`` of each row of ``padded``, as many as ``out`` takes.
+    def like(self, name: str, values: Array) -> Array:
+        """Scratch space of the shape and type of a real array."""
 
-        ``out`` has shape ``(rows, segments, window length)`` and may be a view.
-        """
+    def segments(self, signal: Array, length: int, hop_length: int) -> Array:
+        """View of all segments of ``length`` samples, ``hop_length`` apart, shape ``(segments, length)``."""
+
+    def multiply(self, a: Array, b: Array, out: Array) -> Array:
+        """Product."""
 
     def rfft(self, frames: Array, out: Array) -> Array:
         """Real FFT over the last axis."""
@@ -65,6 +78,15 @@ class Kernel(Protocol):
     def matmul(self, a: Array, b: Array, out: Array) -> Array:
         """Matrix product."""
 
+    def cumulate(self, a: Array, out: Array) -> Array:
+        """Running sum over the last axis."""
+
+    def row_totals(self, a: Array) -> Array:
+        """Sum over the last axis."""
+
+    def row_peaks(self, a: Array) -> Array:
+        """Largest element over the last axis."""
+
     def total(self, a: Array) -> Any:
         """Sum of all elements."""
 
@@ -88,9 +110,10 @@ class _NumpyKernel:
     _TILE_SAMPLES = 65_536
 
     def __init__(self) -> None:
-        self._space: dict[tuple[str, bool], Array] = {}
-        self._views: dict[tuple[str, tuple[int, ...], bool], Array] = {}
-        self._floors: dict[tuple[float, tuple[int, ...]], Array] = {}
+        self._space: dict[tuple[str, torch.dtype], Array] = {}
+        self._views: dict[tuple[str, tuple[int, ...], torch.dtype], Array] = {}
+        self._floors: dict[tuple[float, tuple[int, ...], Any], Array] = {}
+        self._constants: dict[int, tuple[Array, Array]] = {}
 
     def tile_frames(self, n_fft: int, frames: int) -> int:
         return min(frames, max(1, self._TILE_SAMPLES // (2 * n_fft)))
@@ -98,34 +121,49 @@ class _NumpyKernel:
     def from_tensor(self, row: Tensor) -> Array:
         return row.numpy()
 
-    def constant(self, values: NDArray[np.float64]) -> Array:
-        return values
+    def constant(self, values: NDArray[np.float64], *, single: bool = False) -> Array:
+        if not single:
+            return values
+        kept, narrow = self._constants.get(id(values), (None, None))
+        if kept is not values:
+            if len(self._constants) > 200:
+                self._constants.clear()
+            narrow = values.astype(np.float32)
+            self._constants[id(values)] = (values, narrow)
+        return narrow
 
-    def buffer(self, name: str, shape: tuple[int, ...], *, complex_values: bool = False) -> Array:
-        key = (name, shape, complex_values)
+    def buffer(self, name: str, shape: tuple[int, ...], *, complex_values: bool = False, single: bool = False) -> Array:
+        dtype = _DTYPES[complex_values, single]
+        key = (name, shape, dtype)
         view = self._views.get(key)
         if view is None:
             size = math.prod(shape)
-            space = self._space.get((name, complex_values))
+            space = self._space.get((name, dtype))
             if space is None or space.size < size:
                 # torch aligns to 64 bytes, which keeps vector code on the same path for every buffer.
-                dtype = torch.complex128 if complex_values else torch.float64
-                space = self._space[name, complex_values] = torch.zeros(size, dtype=dtype).numpy()
-                self._views = {k: v for k, v in self._views.items() if (k[0], k[2]) != (name, complex_values)}
+                space = self._space[name, dtype] = torch.zeros(size, dtype=dtype).numpy()
+                self._views = {k: v for k, v in self._views.items() if (k[0], k[2]) != (name, dtype)}
             elif len(self._views) > 1000:
                 self._views.clear()
             view = self._views[key] = space[:size].reshape(shape)
         return view
 
-    def window(self, padded: Array, window: Array, hop_length: int, first: int, out: Array) -> Array:
-        rows, count, length = out.shape
-        row_stride, stride = padded.strides
-        segments = np.lib.stride_tricks.as_strided(
-            padded[:, first * hop_length :], (rows, count, length), (row_stride, hop_length * stride, stride)
-        )
-        return np.multiply(segments, window, out=out)
+    def like(self, name: str, values: Array) -> Array:
+        return self.buffer(name, values.shape, single=values.dtype == np.float32)
+
+    def segments(self, signal: Array, length: int, hop_length: int) -> Array:
+        count = 1 + (signal.size - length) // hop_length
+        (stride,) = signal.strides
+        return np.ndarray((count, length), signal.dtype, signal, 0, (hop_length * stride, stride))
+
+    def multiply(self, a: Array, b: Array, out: Array) -> Array:
+        return np.multiply(a, b, out=out)
 
     def rfft(self, frames: Array, out: Array) -> Array:
+        if frames.dtype == np.float32:
+            # NumPy's transform is no faster in single precision than in double, torch's is three times as fast.
+            torch.fft.rfft(torch.from_numpy(frames), out=torch.from_numpy(out))
+            return out
         return np.fft.rfft(frames, out=out)
 
     def magnitude(self, spectrum: Array, out: Array) -> Array:
@@ -139,12 +177,12 @@ class _NumpyKernel:
 
     def at_least(self, a: Array, floor: float, out: Array) -> Array:
         # The maximum of two arrays is vectorised, that of an array and a number is not.
-        key = (floor, a.shape)
+        key = (floor, a.shape, a.dtype)
         floors = self._floors.get(key)
         if floors is None:
             if len(self._floors) > 100:
                 self._floors.clear()
-            floors = self._floors[key] = np.full(a.shape, floor)
+            floors = self._floors[key] = np.full(a.shape, floor, dtype=a.dtype)
         return np.maximum(a, floors, out=out)
 
     def log(self, a: Array, out: Array) -> Array:
@@ -155,6 +193,15 @@ class _NumpyKernel:
 
     def matmul(self, a: Array, b: Array, out: Array) -> Array:
         return np.matmul(a, b, out=out)
+
+    def cumulate(self, a: Array, out: Array) -> Array:
+        return np.cumsum(a, axis=-1, out=out)
+
+    def row_totals(self, a: Array) -> Array:
+        return np.add.reduce(a, axis=-1)
+
+    def row_peaks(self, a: Array) -> Array:
+        return np.maximum.reduce(a, axis=-1)
 
     def total(self, a: Array) -> Any:
         return np.add.reduce(a, axis=None)
@@ -187,16 +234,20 @@ class _CudaKernel:
     def from_tensor(self, row: Tensor) -> Array:
         return row
 
-    def constant(self, values: NDArray[np.float64]) -> Array:
-        return torch.from_numpy(values.copy()).to(self._device)
+    def constant(self, values: NDArray[np.float64], *, single: bool = False) -> Array:
+        return torch.from_numpy(values.copy()).to(self._device, torch.float32 if single else torch.float64)
 
-    def buffer(self, name: str, shape: tuple[int, ...], *, complex_values: bool = False) -> Array:
-        dtype = torch.complex128 if complex_values else torch.float64
-        return torch.zeros(shape, dtype=dtype, device=self._device)
+    def buffer(self, name: str, shape: tuple[int, ...], *, complex_values: bool = False, single: bool = False) -> Array:
+        return torch.zeros(shape, dtype=_DTYPES[complex_values, single], device=self._device)
 
-    def window(self, padded: Array, window: Array, hop_length: int, first: int, out: Array) -> Array:
-        segments = padded.unfold(-1, int(out.shape[-1]), hop_length)[:, first : first + int(out.shape[1])]
-        return torch.mul(segments, window, out=out)
+    def like(self, name: str, values: Array) -> Array:
+        return torch.zeros_like(values)
+
+    def segments(self, signal: Array, length: int, hop_length: int) -> Array:
+        return signal.unfold(0, length, hop_length)
+
+    def multiply(self, a: Array, b: Array, out: Array) -> Array:
+        return torch.mul(a, b, out=out)
 
     def rfft(self, frames: Array, out: Array) -> Array:
         return torch.fft.rfft(frames, out=out)
@@ -221,6 +272,15 @@ class _CudaKernel:
 
     def matmul(self, a: Array, b: Array, out: Array) -> Array:
         return torch.matmul(a, b, out=out)
+
+    def cumulate(self, a: Array, out: Array) -> Array:
+        return torch.cumsum(a, -1, out=out)
+
+    def row_totals(self, a: Array) -> Array:
+        return a.sum(-1)
+
+    def row_peaks(self, a: Array) -> Array:
+        return a.amax(-1)
 
     def total(self, a: Array) -> Any:
         return a.sum()

@@ -9,8 +9,9 @@ Logarithms need a floor, and each function states its own: magnitudes below it c
 so that digital silence and dithered silence compare as nearly equal. The floor makes the logarithmic metrics depend on
 level.
 
-* :func:`log_mel_l1`, :func:`linear_magnitude_l1`, :func:`spectral_convergence`, :func:`log_stft_magnitude`,
-  :func:`log_spectral_distance`: one transform, 2048/512 by default.
+* :func:`log_mel_l1`, :func:`linear_magnitude_l1`, :func:`linear_magnitude_mse`, :func:`spectral_convergence`,
+  :func:`log_stft_magnitude`, :func:`log_magnitude_mse`, :func:`log_spectral_distance`,
+  :func:`band_log_spectral_distance`: one transform, 2048/512 by default.
 * :func:`multi_resolution_stft`: three transforms.
 
 Each function has a plan beside it that states it as sums and a formula (:mod:`eval.metrics.sums`).
@@ -169,6 +170,53 @@ def linear_magnitude_l1(
     return evaluate_plan(plan, estimate, reference)
 
 
+def linear_magnitude_mse_plan(
+    *, n_fft: int = 2048, hop_length: int = 512, win_length: int = 2048, pad_mode: str = "reflect"
+) -> Plan:
+    """:func:`linear_magnitude_mse` as sums."""
+    settings = Stft(n_fft, hop_length, win_length, pad_mode)
+    return Plan(
+        (Request(settings, "error_energy"),),
+        lambda sums, samples: sums[0] / (settings.bins * settings.frames(samples)),
+    )
+
+
+def linear_magnitude_mse(
+    estimate: Tensor,
+    reference: Tensor,
+    *,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    win_length: int = 2048,
+    pad_mode: str = "reflect",
+) -> Tensor:
+    """Mean square gap between two magnitude spectrograms, ``mean (X − X̂)²``.
+
+    Zero for equal signals; lower is better; symmetric; proportional to the square of a common gain. The transform is
+    not scaled: a full-scale sine on a bin reads half the sum of the window, 512 by default.
+
+    Args:
+        estimate: Synthesised waveform, shape ``(..., time)``, full scale at 1.
+        reference: Recorded waveform, same shape and sample rate.
+        n_fft: Length of the transform in samples, even.
+        hop_length: Step between frames in samples.
+        win_length: Length of the Hann window in samples.
+        pad_mode: ``"reflect"`` or ``"constant"`` at the edges.
+
+    Returns:
+        Mean square per clip, shape ``(...)``, float64, in ``[0, ∞)``.
+
+    Raises:
+        ValueError: If the shapes differ, ``time`` is shorter than ``n_fft``, or a parameter is out of range.
+
+    Source:
+        Griffin and Lim, "Signal estimation from modified short-time Fourier transform", IEEE TASSP 32(2), 1984, as a
+        mean instead of a sum.
+    """
+    plan = linear_magnitude_mse_plan(n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode)
+    return evaluate_plan(plan, estimate, reference)
+
+
 def spectral_convergence_plan(
     *,
     n_fft: int = 2048,
@@ -279,6 +327,62 @@ def log_stft_magnitude(
     return evaluate_plan(plan, estimate, reference)
 
 
+def log_magnitude_mse_plan(
+    *,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    win_length: int = 2048,
+    pad_mode: str = "reflect",
+    floor: float = 1e-4,
+) -> Plan:
+    """:func:`log_magnitude_mse` as sums."""
+    settings = Stft(n_fft, hop_length, win_length, pad_mode)
+    return Plan(
+        (Request(settings, "log_error_energy", _positive(floor)),),
+        lambda sums, samples: sums[0] / (settings.bins * settings.frames(samples)),
+    )
+
+
+def log_magnitude_mse(
+    estimate: Tensor,
+    reference: Tensor,
+    *,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    win_length: int = 2048,
+    pad_mode: str = "reflect",
+    floor: float = 1e-4,
+) -> Tensor:
+    """Mean square gap between two log-magnitude spectrograms, ``mean (ln max(X, floor) − ln max(X̂, floor))²``.
+
+    Zero for equal signals; lower is better; symmetric. A gain of ``g`` on one signal costs ``(ln g)²`` where both lie
+    above the floor; a gain on both changes nothing there.
+
+    Args:
+        estimate: Synthesised waveform, shape ``(..., time)``, full scale at 1.
+        reference: Recorded waveform, same shape and sample rate.
+        n_fft: Length of the transform in samples, even.
+        hop_length: Step between frames in samples.
+        win_length: Length of the Hann window in samples.
+        pad_mode: ``"reflect"`` or ``"constant"`` at the edges.
+        floor: Smallest magnitude told apart from zero.
+
+    Returns:
+        Mean square in squared nepers (1 Np = 8.686 dB) per clip, shape ``(...)``, float64, in ``[0, ∞)``.
+
+    Raises:
+        ValueError: If the shapes differ, ``time`` is shorter than ``n_fft``, or a parameter is out of range.
+
+    Source:
+        The square of the distance of Gray and Markel, "Distance measures for speech processing", IEEE TASSP 24(5),
+        1976, averaged over frames and bins alike.
+    """
+    plan = log_magnitude_mse_plan(
+        n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode, floor=floor
+    )
+    return evaluate_plan(plan, estimate, reference)
+
+
 def multi_resolution_stft_plan(
     *,
     n_ffts: Sequence[int] = (1024, 2048, 512),
@@ -286,25 +390,27 @@ def multi_resolution_stft_plan(
     win_lengths: Sequence[int] = (600, 1200, 240),
     pad_mode: str = "reflect",
     floor: float = 1e-4,
+    precision: str = "float64",
 ) -> Plan:
     """:func:`multi_resolution_stft` as sums."""
     settings = [
-        Stft(n_fft, hop, win, pad_mode) for n_fft, hop, win in zip(n_ffts, hop_lengths, win_lengths, strict=True)
+        Stft(n_fft, hop, win, pad_mode, precision)
+        for n_fft, hop, win in zip(n_ffts, hop_lengths, win_lengths, strict=True)
     ]
-    parts = [
-        part(n_fft=s.n_fft, hop_length=s.hop_length, win_length=s.win_length, pad_mode=pad_mode, floor=_positive(floor))
-        for s in settings
-        for part in (spectral_convergence_plan, log_stft_magnitude_plan)
-    ]
+    requests = tuple(
+        Request(one, quantity, _positive(floor))
+        for one in settings
+        for quantity in ("error_energy", "reference_energy", "log_error")
+    )
 
     def combine(sums: Sequence[Tensor], samples: int) -> Tensor:
-        values, taken = [], 0
-        for part in parts:
-            values.append(part.combine(sums[taken : taken + len(part.requests)], samples))
-            taken += len(part.requests)
+        values = []
+        for index, one in enumerate(settings):
+            error, energy, log = sums[3 * index : 3 * index + 3]
+            values += [torch.sqrt(error / energy), log / (one.bins * one.frames(samples))]
         return torch.stack(values).sum() / len(settings)
 
-    return Plan(tuple(request for part in parts for request in part.requests), combine)
+    return Plan(requests, combine)
 
 
 def multi_resolution_stft(
@@ -316,6 +422,7 @@ def multi_resolution_stft(
     win_lengths: Sequence[int] = (600, 1200, 240),
     pad_mode: str = "reflect",
     floor: float = 1e-4,
+    precision: str = "float64",
 ) -> Tensor:
     """Spectral convergence plus log-STFT magnitude, averaged over several resolutions.
 
@@ -330,6 +437,7 @@ def multi_resolution_stft(
         win_lengths: Lengths of the Hann windows in samples, one per transform.
         pad_mode: ``"reflect"`` or ``"constant"`` at the edges.
         floor: Smaller magnitudes are raised to it first.
+        precision: ``"float64"`` or ``"float32"``, see `eval.metrics.frontend.Stft`.
 
     Returns:
         Distance per clip, shape ``(...)``, float64, in ``[0, ∞)``.
@@ -342,7 +450,12 @@ def multi_resolution_stft(
         Yamamoto, Song and Kim, "Parallel WaveGAN", ICASSP 2020, eq. 6 to 9.
     """
     plan = multi_resolution_stft_plan(
-        n_ffts=n_ffts, hop_lengths=hop_lengths, win_lengths=win_lengths, pad_mode=pad_mode, floor=floor
+        n_ffts=n_ffts,
+        hop_lengths=hop_lengths,
+        win_lengths=win_lengths,
+        pad_mode=pad_mode,
+        floor=floor,
+        precision=precision,
     )
     return evaluate_plan(plan, estimate, reference)
 
@@ -402,5 +515,90 @@ def log_spectral_distance(
     """
     plan = log_spectral_distance_plan(
         n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode, floor=floor
+    )
+    return evaluate_plan(plan, estimate, reference)
+
+
+def band_log_spectral_distance_plan(
+    *,
+    sample_rate_hz: int,
+    low_hz: float,
+    high_hz: float | None = None,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    win_length: int = 2048,
+    pad_mode: str = "reflect",
+    floor: float = 1e-4,
+) -> Plan:
+    """:func:`band_log_spectral_distance` as sums."""
+    settings = Stft(n_fft, hop_length, win_length, pad_mode)
+    if low_hz < 0 or (high_hz is not None and high_hz <= low_hz):
+        raise ValueError(f"band {low_hz}…{high_hz} Hz: the edges have to satisfy 0 ≤ low_hz < high_hz")
+    nyquist_hz = sample_rate_hz / 2
+    if low_hz >= nyquist_hz or (high_hz is not None and high_hz > nyquist_hz):
+        # A part of a band is not the band; the lower half of 2 to 8 kHz would be compared with all of it.
+        request = Request(settings, "frame_log_error", _positive(floor), numbers=(0, 1))
+        return Plan((request,), lambda sums, samples: sums[0] * torch.nan)
+    first = math.ceil(low_hz * n_fft / sample_rate_hz)
+    last = settings.bins if high_hz in (None, nyquist_hz) else math.ceil(float(high_hz or 0) * n_fft / sample_rate_hz)
+    if last <= first:
+        raise ValueError(f"band {low_hz}…{high_hz} Hz: no bin of {sample_rate_hz / n_fft} Hz lies in it")
+    return Plan(
+        (Request(settings, "frame_log_error", _positive(floor), numbers=(first, last)),),
+        lambda sums, samples: _DB_PER_NEPER * sums[0] / settings.frames(samples),
+    )
+
+
+def band_log_spectral_distance(
+    estimate: Tensor,
+    reference: Tensor,
+    *,
+    sample_rate_hz: int,
+    low_hz: float,
+    high_hz: float | None = None,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    win_length: int = 2048,
+    pad_mode: str = "reflect",
+    floor: float = 1e-4,
+) -> Tensor:
+    """:func:`log_spectral_distance` over the bins of one band.
+
+    ``mean over frames of √(mean over the band's bins (20·log10(X / X̂))²)`` after the floor. Zero for equal signals;
+    lower is better; symmetric. The whole-band value squared is not a mean of the squares of the bands, because the root
+    is taken per frame.
+
+    Args:
+        estimate: Synthesised waveform, shape ``(..., time)``, full scale at 1.
+        reference: Recorded waveform, same shape and sample rate.
+        sample_rate_hz: Sample rate of both.
+        low_hz: Lower edge; a bin on it belongs to the band.
+        high_hz: Upper edge; a bin on it belongs to the next band. Half the sample rate, included, when ``None``.
+        n_fft: Length of the transform in samples, even.
+        hop_length: Step between frames in samples.
+        win_length: Length of the Hann window in samples.
+        pad_mode: ``"reflect"`` or ``"constant"`` at the edges.
+        floor: Smallest magnitude told apart from zero.
+
+    Returns:
+        Distance in dB per clip, shape ``(...)``, float64, in ``[0, ∞)``; ``nan`` where the band reaches above half the
+        sample rate.
+
+    Raises:
+        ValueError: If the shapes differ, ``time`` is shorter than ``n_fft``, no bin lies in the band, or a parameter is
+            out of range.
+
+    Source:
+        Gray and Markel, "Distance measures for speech processing", IEEE TASSP 24(5), 1976, over a part of the spectrum.
+    """
+    plan = band_log_spectral_distance_plan(
+        sample_rate_hz=sample_rate_hz,
+        low_hz=low_hz,
+        high_hz=high_hz,
+        n_fft=n_fft,
+        hop_length=hop_length,
+        win_length=win_length,
+        pad_mode=pad_mode,
+        floor=floor,
     )
     return evaluate_plan(plan, estimate, reference)

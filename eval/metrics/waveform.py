@@ -5,10 +5,14 @@ score badly here.
 
 * :func:`waveform_l1`: mean absolute error.
 * :func:`waveform_mse`: mean squared error.
+* :func:`snr`: signal-to-noise ratio.
+* :func:`segmental_snr`: mean of the ratios of short frames.
 * :func:`si_sdr`: scale-invariant signal-to-distortion ratio (Le Roux et al., ICASSP 2019).
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -65,6 +69,96 @@ def waveform_mse(estimate: Tensor, reference: Tensor) -> Tensor:
     def value(e: Tensor, r: Tensor) -> Tensor:
         kernel, gap = _gap(e, r)
         return kernel.to_tensor([kernel.dot(gap, gap) / e.numel()])[0]
+
+    return per_clip(estimate, reference, value)
+
+
+def snr(estimate: Tensor, reference: Tensor, *, eps: float = 0.0) -> Tensor:
+    """Signal-to-noise ratio, ``10·log10(Σy² / Σ(ŷ − y)²)``.
+
+    Higher is better; not symmetric. A common gain changes nothing (with ``eps=0``). 0 dB for a silent estimate, −6 dB
+    for one of turned polarity.
+
+    Args:
+        estimate: Synthesised waveform, shape ``(..., time)``, full scale at 1.
+        reference: Recorded waveform, same shape and sample rate.
+        eps: Added to both energies; for comparison with libraries that do this, not for measuring.
+
+    Returns:
+        Ratio in dB per clip, shape ``(...)``, float64. With ``eps=0``, ``inf`` for equal signals and ``nan`` where
+        either signal is silent.
+
+    Raises:
+        ValueError: If the shapes differ or there is no sample.
+
+    >>> snr(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0]))
+    tensor(3.0103, dtype=torch.float64)
+    """
+
+    def value(e: Tensor, r: Tensor) -> Tensor:
+        kernel, gap = _gap(e, r)
+        signal, copy = kernel.from_tensor(r), kernel.from_tensor(e)
+        noise = kernel.dot(gap, gap)
+        sums = kernel.to_tensor([kernel.dot(signal, signal), noise, kernel.dot(copy, copy)])
+        if not eps:
+            sums = torch.where((sums[0] > 0) & (sums[2] > 0), sums, torch.nan)
+        return 10 * torch.log10((sums[0] + eps) / (sums[1] + eps))
+
+    return per_clip(estimate, reference, value)
+
+
+def segmental_snr(
+    estimate: Tensor,
+    reference: Tensor,
+    *,
+    sample_rate_hz: int,
+    frame_s: float = 0.03,
+    overlap: float = 0.75,
+    lowest_db: float = -10.0,
+    highest_db: float = 35.0,
+) -> Tensor:
+    """Mean over short frames of the signal-to-noise ratio of the frame, limited to ``lowest_db … highest_db``.
+
+    Frames carry a symmetric Hann window without its zeros. Frames in which the windowed reference has no energy are
+    left out; frames without an error count as ``highest_db``. Higher is better; not symmetric. A common gain changes
+    nothing. Quiet passages count as much as loud ones, which is the point of it.
+
+    Args:
+        estimate: Synthesised waveform, shape ``(..., time)``, full scale at 1.
+        reference: Recorded waveform, same shape and sample rate.
+        sample_rate_hz: Sample rate of both.
+        frame_s: Length of a frame in seconds.
+        overlap: Share of a frame that the next one covers too, below 1.
+        lowest_db: Frames below count as this.
+        highest_db: Frames above count as this.
+
+    Returns:
+        Mean ratio in dB per clip, shape ``(...)``, float64, in ``[lowest_db, highest_db]``; ``nan`` where the clip is
+        shorter than one frame or no frame of the reference has energy.
+
+    Raises:
+        ValueError: If the shapes differ, there is no sample, or a parameter is out of range.
+
+    Source:
+        Hansen and Pellom, "An effective quality evaluation protocol for speech enhancement algorithms", ICSLP 1998;
+        frames and limits of Loizou, "Speech Enhancement", 2nd ed., CRC Press 2013, ch. 11.
+    """
+    length = round(frame_s * sample_rate_hz)
+    hop = math.floor(length * (1 - overlap))
+    if length < 1 or hop < 1 or not lowest_db < highest_db:
+        raise ValueError(
+            f"frame_s {frame_s}, overlap {overlap}, limits {lowest_db}…{highest_db} dB: a frame and its step need at "
+            "least one sample, and the limits have to be in order"
+        )
+
+    def value(e: Tensor, r: Tensor) -> Tensor:
+        if r.numel() < length:
+            return torch.tensor(torch.nan, dtype=torch.float64, device=r.device)
+        angle = 2 * torch.pi * torch.arange(1, length + 1, dtype=torch.float64, device=r.device) / (length + 1)
+        weights = (0.5 - 0.5 * torch.cos(angle)).square()
+        energies = [signal.square().unfold(0, length, hop).mul(weights).sum(-1) for signal in (r, r - e)]
+        ratios = 10 * torch.log10(energies[0] / energies[1])
+        return ratios.clamp(lowest_db, highest_db)[energies[0] > 0].mean()
 
     return per_clip(estimate, reference, value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -91,6 +92,13 @@ def learned(vocoder: MelVocoder) -> Vocode:
     return lambda mel, seed: vocoder.vocode(mel)
 
 
+def uncorrected(vocoder: MelVocoder) -> Vocode:
+    """A vocoder as published: without the correction of its level to that of the mel."""
+    plain = copy.copy(vocoder)
+    plain.level_rounds = 0
+    return learned(plain)
+
+
 def unlearned(system: GriffinLimVocoder) -> Vocode:
     """Griffin-Lim from a random phase."""
     return lambda mel, seed: system.vocode(mel, seeds=[seed])
@@ -124,6 +132,10 @@ def contenders(context: StudyContext) -> tuple[dict[str, Contender], dict[str, A
         ("Griffin-Lim, classic", GriffinLimVocoderConfig(iterations=ROUNDS, momentum=0.0)),
     ):
         found[title] = Contender(unlearned(GriffinLimVocoder(device=context.device, config=config)))
+    for vocoder in trained.values():
+        found[f"{vocoder.title}, level not corrected"] = Contender(
+            uncorrected(vocoder), vocoder.parameters, vocoder.card
+        )
     for vocoder in trained.values():
         found[f"{vocoder.title}, then Griffin-Lim"] = Contender(polished(vocoder), vocoder.parameters, vocoder.card)
     return found, cards
@@ -222,7 +234,7 @@ def claims(found: Mapping[str, Contender], cards: Mapping[str, Any], groups: Seq
     """The bars: fairness of the training, and Griffin-Lim beaten in both distances by each vocoder."""
     made = [fairness(cards)]
     rival = found[_BASELINE]
-    for title in [t for t, c in found.items() if c.card is not None and "then" not in t]:
+    for title in [t for t, c in found.items() if c.card is not None and "," not in t]:
         parts, met = [], True
         for name, unit in zip(_BARS, ("", " dB"), strict=True):
             own, other = found[title].values[name], rival.values[name]

@@ -11,7 +11,7 @@ from models.errors import CheckpointError, InputError
 def test_known_models() -> None:
     assert {"vqvae2", "griffin_lim", "mel_if"} <= set(registry.MODELS)
     assert all(registry.entry(name).name == name for name in registry.MODELS)
-    assert all(line.kind in ("system", "generator") for line in registry.MODELS.values())
+    assert all(line.kind in ("system", "generator", "judge") for line in registry.MODELS.values())
 
 
 def test_unknown_name_lists_the_known() -> None:

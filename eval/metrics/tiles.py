@@ -1,0 +1,252 @@
+"""Magnitude spectrograms of one clip or of a pair, a few frames at a time.
+
+A tile is small enough to stay in the cache and forms each intermediate (floored magnitudes, their difference, the
+logarithm of their ratio, mel bands) once, however many metrics ask for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from eval.metrics.frontend import Mel, Stft, hann, mel_filters
+from eval.metrics.kernels import Array, Kernel, kernel_for
+
+
+class Tile:
+    """A few frames of the magnitude spectrograms of some signals, and what is derived from them.
+
+    Arrays have shape ``(signals, frames, bins)``; of a pair the estimate comes first.
+
+    Attributes:
+        kernel: Operations for the device.
+        settings: The transform.
+        carry: Whatever a quantity keeps from one tile of a clip to the next.
+    """
+
+    def __init__(self, kernel: Kernel, settings: Stft, magnitudes: Array, carry: dict[Any, Any]) -> None:
+        self.kernel = kernel
+        self.settings = settings
+        self.carry = carry
+        self._magnitudes = magnitudes
+        self._memo: dict[tuple[Any, ...], Array] = {}
+
+    def magnitudes(self, floor: float = 0.0) -> Array:
+        """Magnitudes, those below ``floor`` raised to it."""
+        if not floor:
+            return self._magnitudes
+        key = ("floored", floor)
+        if key not in self._memo:
+            out = self.kernel.like(f"floored {floor}", self._magnitudes)
+            self._memo[key] = self.kernel.at_least(self._magnitudes, floor, out)
+        return self._memo[key]
+
+    def difference(self, floor: float) -> Array:
+        """Magnitude of the reference less that of the estimate, ``(frames, bins)``."""
+        key = ("difference", floor)
+        if key not in self._memo:
+            pair = self.magnitudes(floor)
+            self._memo[key] = self.kernel.subtract(pair[1], pair[0], self.kernel.like(f"difference {floor}", pair[0]))
+        return self._memo[key]
+
+    def log_ratio(self, floor: float) -> Array:
+        """Natural logarithm of the reference's magnitude over the estimate's, ``(frames, bins)``."""
+        key = ("log ratio", floor)
+        if key not in self._memo:
+            self._memo[key] = self._log_ratio(self.magnitudes(floor), f"log ratio {floor}")
+        return self._memo[key]
+
+    def bands(self, bank: Bank, floor: float = 0.0) -> Array:
+        """Mel bands of the magnitudes, those below ``floor`` raised to it, ``(signals, frames, n_mels)``."""
+        key = ("bands", bank.mel, floor)
+        if key in self._memo:
+            return self._memo[key]
+        signals, frames, _ = self._magnitudes.shape
+        single = self.settings.precision == "float32"
+        out = self.kernel.buffer(f"bands {bank.mel.n_mels} {floor}", (signals, frames, bank.mel.n_mels), single=single)
+        if floor:
+            self._memo[key] = self.kernel.at_least(self.bands(bank), floor, out)
+            return out
+        for rows, columns, weights in bank.blocks:
+            product = self.kernel.buffer("band block", (frames, rows.stop - rows.start), single=single)
+            # One product for all signals would round equal rows differently, depending on where they stand in it.
+            for values, bands in zip(self._magnitudes, out, strict=True):
+                bands[:, rows] = self.kernel.matmul(values[:, columns], weights, product)
+        self._memo[key] = out
+        return out
+
+    def band_log_ratio(self, bank: Bank, floor: float) -> Array:
+        """Natural logarithm of the reference's mel bands over the estimate's, ``(frames, n_mels)``."""
+        key = ("band log ratio", bank.mel, floor)
+        if key not in self._memo:
+            name = f"band log ratio {bank.mel.n_mels} {floor}"
+            self._memo[key] = self._log_ratio(self.bands(bank, floor), name)
+        return self._memo[key]
+
+    def log_bands(self, bank: Bank, floor: float) -> Array:
+        """Natural logarithm of the mel bands after the floor, ``(signals, frames, n_mels)``."""
+        key = ("log bands", bank.mel, floor)
+        if key not in self._memo:
+            bands = self.bands(bank, floor)
+            self._memo[key] = self.kernel.log(bands, self.kernel.like(f"log bands {bank.mel.n_mels} {floor}", bands))
+        return self._memo[key]
+
+    def scratch(self, like: Array) -> Array:
+        """Space for a value that is used at once."""
+        return self.kernel.like("scratch", like)
+
+    def _log_ratio(self, pair: Array, name: str) -> Array:
+        out = self.kernel.like(name, pair[0])
+        return self.kernel.log(self.kernel.divide(pair[1], pair[0], out), out)
+
+
+class Bank:
+    """Mel filters cut into blocks of neighbouring bands, each with the few bins it reaches.
+
+    Attributes:
+        mel: The filters.
+        blocks: Bands, bins and weights, shape ``(bins, bands)``, of each block.
+    """
+
+    def __init__(self, kernel: Kernel, mel: Mel, settings: Stft) -> None:
+        self.mel = mel
+        single = settings.precision == "float32"
+        self.blocks = [
+            (rows, columns, kernel.constant(weights, single=single))
+            for rows, columns, weights in _mel_blocks(mel, settings.n_fft)
+        ]
+
+
+# Products of this size and a tile's frames are too small for BLAS libraries to start threads for.
+_BLOCK_WEIGHTS = 8192
+
+
+@lru_cache(maxsize=64)
+def _mel_blocks(mel: Mel, n_fft: int) -> tuple[tuple[slice, slice, NDArray[np.float64]], ...]:
+    weights = mel_filters(mel.sample_rate_hz, n_fft, mel.n_mels, f_min_hz=mel.f_min_hz, f_max_hz=mel.f_max_hz)
+    blocks: list[tuple[slice, slice]] = []
+    for band in range(mel.n_mels):
+        if blocks:
+            rows = slice(blocks[-1][0].start, band + 1)
+            columns = _reached(weights[rows])
+            if (rows.stop - rows.start) * (columns.stop - columns.start) <= _BLOCK_WEIGHTS:
+                blocks[-1] = (rows, columns)
+                continue
+        rows = slice(band, band + 1)
+        blocks.append((rows, _reached(weights[rows])))
+    return tuple((rows, columns, np.ascontiguousarray(weights[rows, columns].T)) for rows, columns in blocks)
+
+
+def _reached(weights: NDArray[np.float64]) -> slice:
+    bins = np.flatnonzero(weights.any(axis=0))
+    return slice(int(bins[0]), int(bins[-1]) + 1) if bins.size else slice(0, 1)
+
+
+def tiles(kernel: Kernel, signals: Sequence[Array], settings: Stft) -> Iterator[Tile]:
+    """All frames of some signals of one length, in order; a tile is valid until the next one is asked for.
+
+    Args:
+        kernel: Operations for the device.
+        signals: Each of shape ``(time,)``, float64.
+        settings: The transform.
+
+    Raises:
+        ValueError: If the clip is shorter than the transform.
+    """
+    samples = int(signals[0].shape[0])
+    settings.check(samples)
+    single = settings.precision == "float32"
+    if single:
+        signals = [_narrow(kernel, signal, f"narrow {row}") for row, signal in enumerate(signals)]
+    window = kernel.constant(hann(settings.win_length), single=single)
+    start, length = settings.offset_samples, settings.win_length
+    size = kernel.tile_frames(settings.n_fft, settings.frames(samples))
+    # Scratch space starts as zeros, and under this name only the inside of the window is ever written.
+    name = f"frames {settings.n_fft} {length} {len(signals)}"
+    carry: dict[Any, Any] = {}
+    for segments in _stretches(kernel, signals, settings):
+        total = int(segments[0].shape[0])
+        for first in range(0, total, size):
+            count = min(size, total - first)
+            framed = kernel.buffer(name, (len(signals), count, settings.n_fft), single=single)
+            for row, segment in zip(framed, segments, strict=True):
+                kernel.multiply(segment[first : first + count], window, row[:, start : start + length])
+            shape = (len(signals), count, settings.bins)
+            spectrum = kernel.rfft(framed, kernel.buffer("spectrum", shape, complex_values=True, single=single))
+            magnitudes = kernel.buffer("magnitudes", shape, single=single)
+            yield Tile(kernel, settings, kernel.magnitude(spectrum, magnitudes), carry)
+
+
+def _narrow(kernel: Kernel, signal: Array, name: str) -> Array:
+    if isinstance(signal, Tensor):
+        return signal.float()
+    out = kernel.buffer(name, signal.shape, single=True)
+    out[:] = signal
+    return out
+
+
+def _stretches(kernel: Kernel, signals: Sequence[Array], settings: Stft) -> Iterator[list[Array]]:
+    """Segments under the window: those that reach over the start of the clip, those inside, those over its end.
+
+    Only the edges are copied and padded, the rest is a view.
+    """
+    samples, hop, length = int(signals[0].shape[0]), settings.hop_length, settings.win_length
+    before = settings.n_fft // 2 - settings.offset_samples
+    frames = settings.frames(samples)
+    inner = -(-before // hop)
+    outer = min(frames, (samples - length + before) // hop + 1)
+    if outer <= inner:
+        inner = outer = frames
+    for first, last in ((0, inner), (inner, outer), (outer, frames)):
+        if first == last:
+            continue
+        begin, end = first * hop - before, (last - 1) * hop - before + length
+        if begin >= 0 and end <= samples:
+            parts = [signal[begin:end] for signal in signals]
+        else:
+            parts = [_padded(signal, begin, end, settings.pad_mode) for signal in signals]
+        yield [kernel.segments(part, length, hop) for part in parts]
+
+
+def _padded(signal: Array, begin: int, end: int, pad_mode: str) -> Array:
+    """Samples ``begin … end − 1`` of a signal that is reflected or zero outside."""
+    samples = int(signal.shape[0])
+    places = np.arange(begin, end)
+    mirrored = np.where(places < samples, np.abs(places), 2 * (samples - 1) - places)
+    outside = (places < 0) | (places >= samples)
+    if isinstance(signal, Tensor):
+        part = signal[torch.from_numpy(mirrored).to(signal.device)]
+        if pad_mode == "constant":
+            part[torch.from_numpy(outside).to(signal.device)] = 0
+        return part
+    taken = signal[mirrored]
+    if pad_mode == "constant":
+        taken[outside] = 0
+    return taken
+
+
+def log_mel_frames(waveform: Tensor, settings: Stft, mel: Mel, floor: float) -> Tensor:
+    """Natural logarithm of the mel bands of the magnitude of one clip, floored.
+
+    Args:
+        waveform: Shape ``(time,)``, float64, contiguous, on the CPU or a CUDA device.
+        settings: The transform.
+        mel: The filters.
+        floor: Smallest band magnitude told apart from zero.
+
+    Returns:
+        Shape ``(frames, n_mels)``, float64, on the device of the waveform.
+    """
+    kernel = kernel_for(waveform.device)
+    bank = Bank(kernel, mel, settings)
+    parts = [
+        tile.log_bands(bank, floor)[0].copy() if not waveform.is_cuda else tile.log_bands(bank, floor)[0]
+        for tile in tiles(kernel, [kernel.from_tensor(waveform)], settings)
+    ]
+    return torch.cat(parts) if waveform.is_cuda else torch.from_numpy(np.concatenate(parts))

@@ -1,0 +1,620 @@
+"""Tables of results: per metric and system what was found, how sure it is, and which systems cannot be told apart.
+
+A results store gives every column, from its rows. A results document gives what it holds: means, their intervals and
+the differences to its baseline; what it lacks stays empty.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from eval.metrics import chosen
+from eval.recorded import MetricFacts, Recorded, StoreContents, open_recorded
+from eval.score import cell
+from eval.summary import LEVEL, RESAMPLES, aggregates, choose_baseline, clusters
+from models.errors import InputError
+
+FORMATS = ("text", "csv", "parquet", "latex", "markdown")
+EXTRA = "tables"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One metric of one system. What is not known is ``None``, or an empty text.
+
+    Attributes:
+        metric: Name of the metric.
+        unit: Its unit.
+        higher_is_better: Its direction.
+        model: Name of the system.
+        n: Clips with a value.
+        n_undefined: Clips on which the metric has none.
+        n_failed: Clips without an output or with a metric that failed.
+        groups: Groups that the clips with a value come from.
+        mean: Mean.
+        low: Lower end of the mean's 95 % interval.
+        high: Upper end.
+        median: Median.
+        median_low: Lower end of the median's 95 % interval.
+        median_high: Upper end.
+        baseline: System that this one is compared with; empty for the baseline itself.
+        pairs: Clips that both have a value for.
+        difference: Mean of this system's value minus the baseline's on those clips.
+        difference_low: Lower end of its 95 % interval.
+        difference_high: Upper end.
+        p: p of the sign-flip test of "no difference".
+        p_holm: The same, corrected for all comparisons of the report.
+        d: Paired Cohen's d.
+        dominance: Share of clips above the baseline minus share below.
+        detectable: Smallest true difference that a single test at 5 % would find here in four cases of five.
+        rank: Rank among the systems by the mean on the clips that all have a value for, 1 the best.
+        rank_low: Best rank in its 95 % interval.
+        rank_high: Worst rank.
+        tied: Systems with a letter in common cannot be told apart.
+    """
+
+    metric: str
+    unit: str
+    higher_is_better: bool | None
+    model: str
+    n: int
+    n_undefined: int
+    n_failed: int
+    groups: int | None = None
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    median: float | None = None
+    median_low: float | None = None
+    median_high: float | None = None
+    baseline: str = ""
+    pairs: int | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    d: float | None = None
+    dominance: float | None = None
+    detectable: float | None = None
+    rank: float | None = None
+    rank_low: float | None = None
+    rank_high: float | None = None
+    tied: str = ""
+
+
+COLUMNS = tuple(entry.name for entry in fields(Line))
+
+
+@dataclass(frozen=True)
+class Report:
+    """All lines, with what stands around them.
+
+    Attributes:
+        title: What was evaluated.
+        lines: Metric after metric, system after system.
+        metrics: The metrics by name.
+        notes: Sentences below the tables, by metric; those for all under the empty name.
+    """
+
+    title: str
+    lines: Sequence[Line]
+    metrics: dict[str, MetricFacts]
+    notes: dict[str, list[str]]
+
+    def of(self, metric: str) -> list[Line]:
+        """Lines of a metric."""
+        return [line for line in self.lines if line.metric == metric]
+
+
+def make_report(
+    path: Path,
+    *,
+    metrics: Sequence[str] = (),
+    baseline: str | None = None,
+    seed: int | None = None,
+    threads: int | None = None,
+) -> Report:
+    """Gather the tables of a results store or document.
+
+    Args:
+        path: A results store, its folder, or a results document.
+        metrics: Names of metrics or of groups; all that there are when empty.
+        baseline: System that the others are compared with; chosen as in an evaluation when None.
+        seed: Seed of the draws; that of the record when None.
+        threads: Threads to work with; one a core when None. No number depends on it.
+
+    Raises:
+        InputError: If the file cannot be used, or a metric or baseline is not in it.
+    """
+    recorded = open_recorded(path)
+    if recorded.kind == "store":
+        assert recorded.rows is not None
+        return _from_rows(recorded, recorded.rows, metrics, baseline, seed, threads)
+    if recorded.results is None:
+        raise InputError(f"{path}: is the record of a run without results; name a results store or document")
+    if baseline is not None:
+        raise InputError(f"{path}: is a document, whose baseline is settled; name its results store instead")
+    return _from_document(recorded, recorded.results, metrics)
+
+
+def _wanted(names: Sequence[str], present: Sequence[str], path: Path) -> list[str]:
+    if not names:
+        return list(present)
+    asked: dict[str, None] = {}
+    for name in names:
+        asked.update(dict.fromkeys([name] if name in present else [m for m in chosen([name]) if m in present]))
+    if not asked:
+        raise InputError(f"{path}: has no metric {', '.join(names)}; there are {', '.join(present)}")
+    return list(asked)
+
+
+def _from_rows(
+    recorded: Recorded,
+    rows: StoreContents,
+    metrics: Sequence[str],
+    baseline: str | None,
+    seed: int | None,
+    threads: int | None,
+) -> Report:
+    from eval.stats import (
+        critical_difference,
+        effect_size,
+        holm,
+        paired_differences,
+        quantile_intervals,
+        rankings,
+        smallest_difference,
+    )
+    from eval.stats.draws import default_threads
+
+    names = _wanted(metrics, rows.metrics, recorded.path)
+    if not names:
+        raise InputError(f"{recorded.path}: holds outputs but no scores")
+    models = rows.models
+    compared = choose_baseline(models, baseline)
+    threads = threads or default_threads()
+    if seed is None:
+        seed = int(recorded.run["seed"]) if recorded.run is not None else 0
+    table = rows.table()
+    cells = [(model, name) for name in names for model in models]
+    known = {
+        key: [(v, g) for v, g in zip(_numbers(table, *key), table.groups, strict=True) if v is not None]
+        for key in cells
+    }
+    means = dict(zip(cells, aggregates(table, cells, seed, threads=threads), strict=True))
+    medians = dict(
+        zip(
+            cells,
+            quantile_intervals(
+                [[v for v, _ in known[key]] for key in cells],
+                level=LEVEL,
+                resamples=RESAMPLES,
+                seed=seed,
+                groups=[clusters([g for _, g in known[key]]) for key in cells],
+                threads=threads,
+            ),
+            strict=True,
+        )
+    )
+    others = [key for key in cells if compared is not None and key[0] != compared]
+    pairs = [(_numbers(table, *key), _numbers(table, str(compared), key[1])) for key in others]
+    held = clusters(table.groups)
+    gaps = dict(
+        zip(
+            others,
+            paired_differences(pairs, level=LEVEL, resamples=RESAMPLES, seed=seed, groups=held, threads=threads),
+            strict=True,
+        )
+    )
+    tested = [key for key in others if gaps[key].p_value is not None]
+    corrected = dict(zip(tested, holm([float(gaps[key].p_value or 0.0) for key in tested]), strict=True))
+    effects = {}
+    for key, (mine, theirs) in zip(others, pairs, strict=True):
+        kept = [i for i, (x, y) in enumerate(zip(mine, theirs, strict=True)) if x is not None and y is not None]
+        apart = [float(mine[i]) - float(theirs[i]) for i in kept]  # type: ignore[arg-type]
+        least = smallest_difference(apart, groups=None if held is None else [held[i] for i in kept])
+        effects[key] = effect_size(apart), least
+    directed = [name for name in names if recorded.metrics[name].higher_is_better is not None]
+    columns = {name: {model: _numbers(table, model, name) for model in models} for name in directed}
+    higher = {name: bool(recorded.metrics[name].higher_is_better) for name in directed}
+    ranked = dict(
+        zip(
+            directed,
+            rankings(
+                [columns[name] for name in directed], list(higher.values()), groups=held, level=LEVEL,
+                resamples=RESAMPLES, seed=seed, threads=threads,
+            ),
+            strict=True,
+        )
+    )  # fmt: skip
+    lines = []
+    notes: dict[str, list[str]] = {"": _general_notes(rows, held, compared, len(tested))}
+    for name in names:
+        facts = recorded.metrics[name]
+        ranking = ranked.get(name)
+        places = {} if ranking is None else {model: i for i, model in enumerate(ranking.names)}
+        for model in models:
+            found, median, gap = means[model, name], medians[model, name], gaps.get((model, name))
+            effect, least = effects.get((model, name), (None, None))
+            place = places.get(model)
+            lines.append(
+                Line(
+                    metric=name,
+                    unit=facts.unit,
+                    higher_is_better=facts.higher_is_better,
+                    model=model,
+                    n=found["n_ok"],
+                    n_undefined=found["n_undefined"],
+                    n_failed=found["n_failed"],
+                    groups=found["groups"],
+                    mean=found["mean"],
+                    low=found["low"],
+                    high=found["high"],
+                    median=median.value,
+                    median_low=median.low,
+                    median_high=median.high,
+                    baseline=str(compared) if gap is not None else "",
+                    pairs=None if gap is None else gap.n,
+                    difference=None if gap is None else gap.mean,
+                    difference_low=None if gap is None else gap.low,
+                    difference_high=None if gap is None else gap.high,
+                    p=None if gap is None else gap.p_value,
+                    p_holm=corrected.get((model, name)),
+                    d=None if effect is None else effect.d,
+                    dominance=None if effect is None else effect.dominance,
+                    detectable=least,
+                    rank=None if ranking is None or place is None else ranking.ranks[place],
+                    rank_low=None if ranking is None or place is None else ranking.low[place],
+                    rank_high=None if ranking is None or place is None else ranking.high[place],
+                    tied="" if ranking is None or place is None else ranking.letters[place],
+                )
+            )
+        said = _seed_notes(models, {model: _numbers(table, model, name) for model in models}, facts)
+        if name in columns:
+            diagram = critical_difference(columns[name], higher_is_better=higher[name], groups=held)
+            if diagram is not None and len(diagram.names) > 2:
+                ranks = ", ".join(f"{n} {r:.2f}" for n, r in zip(diagram.names, diagram.average_ranks, strict=True))
+                p = "" if diagram.p_value is None else f", Friedman p {_p(diagram.p_value)}"
+                said.append(
+                    f"average ranks over {diagram.blocks} {'clips' if held is None else 'groups'}: {ranks}; critical"
+                    f" difference {diagram.critical_difference:.2f} (Nemenyi, 5 %){p}"
+                )
+        if ranking is not None and ranking.n < len(table.clip_ids):
+            said.append(f"ranks and letters: the {ranking.n} clips that all systems have a value for")
+        if said:
+            notes[name] = said
+    return Report(_title(recorded, len(table.clip_ids)), lines, {n: recorded.metrics[n] for n in names}, notes)
+
+
+def _numbers(table: Any, model: str, name: str) -> list[float | None]:
+    found: list[float | None] = table.numbers(model, name)
+    return found
+
+
+def _general_notes(rows: StoreContents, held: Sequence[str] | None, compared: str | None, tests: int) -> list[str]:
+    drawn = "clips" if held is None else f"{len(set(held))} groups of clips"
+    notes = [f"intervals: 95 %, BCa bootstrap over {drawn}, {RESAMPLES} draws"]
+    if compared is not None:
+        notes.append(
+            f"differences to {compared} on common clips; p of the sign-flip test, Holm-corrected over {tests}"
+            " comparisons; d is the paired Cohen's d; systems with a letter in common cannot be told apart at 5 %,"
+            " corrected over the pairs of the metric"
+        )
+    spare = set(rows.clips) - {clip for held_clips in rows.outputs.values() for clip in held_clips}
+    if spare:
+        notes.append(f"{len(spare)} clips of the store have no output of any system")
+    return notes
+
+
+def _seed_notes(models: Sequence[str], columns: dict[str, list[float | None]], facts: MetricFacts) -> list[str]:
+    """Variance of trainings, where several checkpoints of one model are there."""
+    from eval.stats import variance_components
+
+    families: dict[str, list[str]] = {}
+    for model in models:
+        families.setdefault(model.partition("@")[0], []).append(model)
+    said = []
+    for family, members in families.items():
+        parts = variance_components([columns[model] for model in members]) if len(members) > 1 else None
+        if parts is not None:
+            said.append(
+                f"{family}, {parts.seeds} checkpoints on {parts.clips} common clips: mean {parts.mean:.5g}"
+                f" {facts.unit}, standard deviation between checkpoints {parts.seed_sd:.3g}, between clips"
+                f" {parts.clip_sd:.3g}, rest {parts.rest_sd:.3g}; standard error of the mean {parts.error:.3g},"
+                f" from clips alone {parts.error_clips_only:.3g}"
+            )
+    return said
+
+
+def _from_document(recorded: Recorded, results: Any, metrics: Sequence[str]) -> Report:
+    from eval.stats import holm
+
+    names = _wanted(metrics, [row["name"] for row in results["metrics"]], recorded.path)
+    models = {system["category"]: system["model"] for system in results["systems"]}
+    gaps = {(row["category"], row["metric"]): row for row in results["differences"]}
+    tested = [key for key, row in gaps.items() if row.get("p") is not None and key[1] in names]
+    corrected = dict(zip(tested, holm([gaps[key]["p"] for key in tested]), strict=True))
+    lines = []
+    for name in names:
+        facts = recorded.metrics[name]
+        for row in results["aggregates"]:
+            if row["metric"] != name:
+                continue
+            gap = gaps.get((row["category"], name), {})
+            lines.append(
+                Line(
+                    metric=name,
+                    unit=facts.unit,
+                    higher_is_better=facts.higher_is_better,
+                    model=models.get(row["category"], row["category"]),
+                    n=row["n_ok"],
+                    n_undefined=row["n_undefined"],
+                    n_failed=row["n_failed"],
+                    groups=row.get("groups"),
+                    mean=row["mean"],
+                    low=row["low"],
+                    high=row["high"],
+                    median=row["median"],
+                    baseline=models.get(gap.get("baseline", ""), ""),
+                    pairs=gap.get("n"),
+                    difference=gap.get("mean"),
+                    difference_low=gap.get("low"),
+                    difference_high=gap.get("high"),
+                    p=gap.get("p"),
+                    p_holm=corrected.get((row["category"], name)),
+                )
+            )
+    notes = [
+        "from a results document: intervals of medians, effect sizes, ranks and ties need the results store",
+        f"p of the sign-flip test, Holm-corrected over {len(tested)} comparisons",
+    ]
+    return Report(
+        _title(recorded, results["corpus"]["clips"]), lines, {n: recorded.metrics[n] for n in names}, {"": notes}
+    )
+
+
+def _title(recorded: Recorded, clips: int) -> str:
+    corpus = (recorded.results or recorded.run or {}).get("corpus", {})
+    name = (recorded.results or {}).get("title") or corpus.get("name") or recorded.path.parent.name
+    split = f", split {corpus['split']}" if corpus.get("split") else ""
+    return f"{clips} clips of {name}{split}"
+
+
+# --- how a report is written
+
+
+def render(report: Report, form: str) -> str:
+    """A report as text of one of `FORMATS` but Parquet.
+
+    Raises:
+        InputError: If there is no such format.
+    """
+    forms = {"text": _text, "csv": _csv, "latex": _latex, "markdown": _markdown}
+    if form not in forms:
+        raise InputError(f"format {form!r} is not known: {', '.join(forms)}")
+    return forms[form](report)
+
+
+def write_report(report: Report, form: str, output: Path | None) -> str | None:
+    """Write a report to a file, or give back its text where no file is named.
+
+    Args:
+        report: The report.
+        form: One of `FORMATS`.
+        output: The file; None gives the text back.
+
+    Raises:
+        InputError: If the format is unknown, needs a file or a package that is not there, or the file has no folder.
+        OutputError: If the file cannot be written.
+    """
+    from eval.audio_io import write_bytes, write_text
+
+    if form not in FORMATS:
+        raise InputError(f"format {form!r} is not known: {', '.join(FORMATS)}")
+    if output is None:
+        if form == "parquet":
+            raise InputError("format 'parquet' is no text; name a file with --output FILE")
+        return render(report, form)
+    if output.is_dir() or not output.absolute().parent.is_dir():
+        fault = "is a folder" if output.is_dir() else "its folder does not exist"
+        raise InputError(f"{output}: {fault}; name a file in a folder that is there")
+    if form == "parquet":
+        write_bytes(output, _parquet(report))
+    else:
+        write_text(output, render(report, form))
+    return None
+
+
+def _csv(report: Report) -> str:
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for line in report.lines:
+        writer.writerow([cell(getattr(line, name)) for name in COLUMNS])
+    return sink.getvalue()
+
+
+def _parquet(report: Report) -> bytes:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise InputError(
+            f"format 'parquet' needs pyarrow, which is not installed: pip install 'earwitness[{EXTRA}]'"
+        ) from None
+    kinds = {"bool": pyarrow.bool_(), "int": pyarrow.int64(), "float": pyarrow.float64(), "str": pyarrow.string()}
+    schema = pyarrow.schema([(entry.name, kinds[str(entry.type).partition(" ")[0]]) for entry in fields(Line)])
+    rows = [{name: getattr(line, name) for name in COLUMNS} for line in report.lines]
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), sink)
+    return sink.getvalue()
+
+
+def _digits(value: float, low: float | None, high: float | None) -> int:
+    """Decimal places that show two figures of an interval's width, or five figures of a value without one."""
+    spread = None if low is None or high is None else high - low
+    figures = 2
+    if not spread:
+        spread, figures = abs(value), 5
+    if not spread or not math.isfinite(spread):
+        return 3
+    return max(0, min(12, figures - 1 - math.floor(math.log10(spread))))
+
+
+def _number(value: float, places: int) -> str:
+    text = f"{value:.{places}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def _estimate(value: float | None, low: float | None, high: float | None) -> str:
+    """A value with its interval, to as many places as the interval allows."""
+    if value is None:
+        return "–"
+    places = _digits(value, low, high)
+    if low is None or high is None:
+        return _number(value, places)
+    return f"{_number(value, places)} [{_number(low, places)}, {_number(high, places)}]"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _rank(line: Line) -> str:
+    if line.rank is None:
+        return "–"
+    if line.rank_low is None or line.rank_high is None or line.rank_low == line.rank_high == line.rank:
+        return f"{line.rank:g}"
+    return f"{line.rank:g} [{line.rank_low:g}, {line.rank_high:g}]"
+
+
+def _rough(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2g}"
+
+
+def _shown(report: Report, metric: str) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of the table of a metric; columns that nobody fills are left away."""
+    lines = report.of(metric)
+    baseline = next((line.baseline for line in lines if line.baseline), "")
+    table = [
+        ("system", [line.model for line in lines]),
+        ("n", [str(line.n) for line in lines]),
+        ("no value", [str(line.n_undefined + line.n_failed or "–") for line in lines]),
+        ("mean", [_estimate(line.mean, line.low, line.high) for line in lines]),
+        ("median", [_estimate(line.median, line.median_low, line.median_high) for line in lines]),
+        (
+            f"difference to {baseline}",
+            [_estimate(line.difference, line.difference_low, line.difference_high) for line in lines],
+        ),
+        ("p (Holm)", [_p(line.p_holm) for line in lines]),
+        ("d", ["–" if line.d is None else _number(line.d, 2) for line in lines]),
+        ("could show", [_rough(line.detectable) for line in lines]),
+        ("rank", [_rank(line) for line in lines]),
+        ("tied", [line.tied or "–" for line in lines]),
+    ]
+    kept = [(head, column) for head, column in table if head in ("system", "n", "mean") or set(column) != {"–"}]
+    return [head for head, _ in kept], [list(row) for row in zip(*(column for _, column in kept), strict=True)]
+
+
+def _said(report: Report) -> list[str]:
+    return (
+        [
+            *report.notes.get("", []),
+            '"could show" is the smallest true difference that one test at 5 % would find in four cases of five',
+        ]
+        if any(line.detectable is not None for line in report.lines)
+        else report.notes.get("", [])
+    )
+
+
+def _text(report: Report) -> str:
+    from eval.corpora.base import printable
+
+    out = [report.title]
+    for name, facts in report.metrics.items():
+        head, rows = _shown(report, name)
+        out += ["", f"{name} ({', '.join(part for part in (facts.unit, facts.direction) if part)})"]
+        clean = [[printable(text) for text in row] for row in (head, *rows)]
+        widths = [max(len(row[k]) for row in clean) for k in range(len(head))]
+        for row in clean:
+            out.append("  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+        out += [f"  {note}" for note in report.notes.get(name, [])]
+    out += ["", *_said(report)]
+    return "\n".join(out) + "\n"
+
+
+def _markdown(report: Report) -> str:
+    out = [f"# {_plain_markdown(report.title)}"]
+    for name, facts in report.metrics.items():
+        head, rows = _shown(report, name)
+        about = ", ".join(part for part in (facts.unit, facts.direction) if part)
+        out += ["", f"## {_plain_markdown(facts.title)} ({_plain_markdown(about)})", ""]
+        out.append(_markdown_row(head))
+        out.append("|" + "|".join("---" if k == 0 else "---:" for k in range(len(head))) + "|")
+        out += [_markdown_row(row) for row in rows]
+        out += [line for note in report.notes.get(name, []) for line in ("", _plain_markdown(note))]
+    out += [line for note in _said(report) for line in ("", _plain_markdown(note))]
+    return "\n".join(out) + "\n"
+
+
+def _plain_markdown(text: str) -> str:
+    from eval.corpora.base import printable
+
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", printable(text).replace("\n", " "))
+
+
+def _markdown_row(texts: Iterable[str]) -> str:
+    return "| " + " | ".join(_plain_markdown(text) for text in texts) + " |"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "|": r"$|$", "–": "--",
+    "∞": r"$\infty$", "²": r"$^2$", "³": r"$^3$", "µ": r"$\mu$", "μ": r"$\mu$", "·": r"$\cdot$", "×": r"$\times$",
+    "−": "$-$", "‰": r"\textperthousand{}", "°": r"$^\circ$", '"': "''", "Δ": r"$\Delta$", "\n": " ",
+}  # fmt: skip
+
+
+def latex_text(text: str) -> str:
+    """Text as LaTeX prints it, letter by letter; brackets that LaTeX would read as an argument are braced."""
+    made = "".join(_LATEX.get(letter, letter) for letter in text)
+    # A minus sign in front of a digit is one, not a hyphen.
+    made = re.sub(r"(?<![\w.-])-(?=\d)", "$-$", made)
+    return made.replace("[", "{[}").replace("]", "{]}")
+
+
+def _latex(report: Report) -> str:
+    from eval.corpora.base import printable
+
+    out = [f"% {printable(report.title)}", "% needs \\usepackage{booktabs}"]
+    for name, facts in report.metrics.items():
+        head, rows = _shown(report, name)
+        about = ", ".join(part for part in (facts.title, facts.unit, facts.direction) if part)
+        notes = "; ".join(report.notes.get(name, []))
+        out += [
+            "",
+            r"\begin{table}",
+            r"  \centering",
+            f"  \\caption{{{latex_text(printable(f'{about}. {report.title}.' + (f' {notes}.' if notes else '')))}}}",
+            f"  \\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', name)}}}",
+            f"  \\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+            r"    \toprule",
+            *(f"    {' & '.join(latex_text(printable(text)) for text in row)} \\\\" for row in (head,)),
+            r"    \midrule",
+            *(f"    {' & '.join(latex_text(printable(text)) for text in row)} \\\\" for row in rows),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+        ]
+    out += ["", *(f"% {printable(note)}" for note in _said(report))]
+    return "\n".join(out) + "\n"
