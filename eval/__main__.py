@@ -1,4 +1,6 @@
-"""Command line of the evaluation: ``python -m eval run | study | generate | list | score``."""
+"""Command line of the evaluation: ``python -m eval run | study | generate | list | score | report |
+compare | verify | reproduce``.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +41,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count):
+        return int(number), int(count)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a part such as 1/8")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m eval", description="Evaluate models that turn sound into sound.", epilog=_EXIT)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
@@ -69,6 +78,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (default: auto)")
     run.add_argument("--seed", type=int, metavar="S", help="seed of models that draw (default: a fixed one)")
     run.add_argument("--retry-failed", action="store_true", help="try again what failed before")
+    run.add_argument("--shard", type=_shard, metavar="I/N", help="only part I of N of the clips; see merge")
+    run.add_argument(
+        "--engine", choices=("process", "ray"), default="process",
+        help="ray: cut the clips into shards, run them on a Ray cluster and merge (default: process)",
+    )  # fmt: skip
+    run.add_argument("--shards", type=_positive, default=8, metavar="N", help="shards of --engine ray (default: 8)")
+    run.add_argument("--ray-address", metavar="A", help="a running cluster (default: two workers of this machine)")
 
     study = verbs.add_parser(
         "study",
@@ -105,7 +121,34 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the sounds")
 
     names = verbs.add_parser("list", help="name models, corpora, metrics and studies", epilog=_EXIT)
-    names.add_argument("what", nargs="?", choices=("models", "corpora", "metrics", "studies"), help="only these")
+    names.add_argument(
+        "what", nargs="?", choices=("models", "corpora", "metrics", "sets", "studies"), help="only these"
+    )
+
+    speed = verbs.add_parser(
+        "speed",
+        help="measure how fast models are",
+        description="Seconds of sound that each model makes in a second, one clip at a time and in the best batch, with"
+        " interval, latency, peak memory, parameters and multiply-adds. Measure on an idle machine; on a CPU with the"
+        " threads that OMP_NUM_THREADS gives.",
+        epilog=_EXIT,
+    )
+    speed.add_argument("--model", action="append", required=True, metavar="MODEL", help="as for run; repeatable")
+    speed.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (default: auto)")
+    speed.add_argument("--clip-s", type=float, default=4.0, metavar="S", help="length of a clip (default: 4)")
+    speed.add_argument("--seconds", type=float, default=3.0, metavar="S", help="time for each batch size (default: 3)")
+    speed.add_argument("--batch", type=_positive, default=32, metavar="B", help="largest batch (default: 32)")
+    speed.add_argument("--output", type=Path, metavar="JSON", help="write all measurements there, too")
+
+    merge = verbs.add_parser(
+        "merge",
+        help="bring the stores of several shards together",
+        description="Copy the results of the folders into the store of DIR; what two of them have counts once."
+        " The command of the whole job, with DIR as output and without --shard, then only sums up.",
+        epilog=_EXIT,
+    )
+    merge.add_argument("stores", type=Path, nargs="+", metavar="FOLDER", help="output folder of a run with --shard")
+    merge.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the whole")
 
     score = verbs.add_parser(
         "score",
@@ -127,15 +170,114 @@ def _parser() -> argparse.ArgumentParser:
         help="accept several sample rates: bring both files to HZ, or without HZ the estimate to its reference's rate",
     )  # fmt: skip
     score.add_argument("--workers", type=_positive, metavar="W", help="pairs side by side")
+    _add_sets_verb(verbs)
+    _add_record_verbs(verbs)
     return parser
+
+
+def _add_sets_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The verb that compares two folders as crowds."""
+    sets = verbs.add_parser(
+        "sets",
+        help="compare a folder of sounds with another as a crowd",
+        description="Measure how far the sounds in one folder lie from those in another as a whole; names and numbers"
+        " need not match. Each distance comes with the number of clips on both sides, a 95 % interval, a permutation p"
+        " and what the reference scores against itself in halves, all in FILE.json or FILE.csv.",
+        epilog=_EXIT,
+    )
+    sets.add_argument("--reference", type=Path, required=True, metavar="DIR", help="folder of recorded sounds")
+    sets.add_argument("--estimate", type=Path, required=True, metavar="DIR", help="folder of a model's sounds")
+    sets.add_argument("--output", type=Path, required=True, metavar="FILE", help="the .json or .csv file")
+    sets.add_argument("--metric", action="append", default=[], metavar="M", help="a metric of sets; repeatable")
+    sets.add_argument(
+        "--embedding", action="append", default=[], metavar="E",
+        help="log_mel, mfcc, chroma, modulation, note_classifier, or the file of a network (.ts, .pt, .onnx) with a"
+        " .json beside it; repeatable (default: log_mel)",
+    )  # fmt: skip
+    sets.add_argument("--seed", type=int, default=0, metavar="S", help="seed of all draws (default: 0)")
+    sets.add_argument(
+        "--permutations", type=int, default=999, metavar="P", help="divisions for p, at most (default: 999)"
+    )
+    sets.add_argument(
+        "--resample", type=_positive, metavar="HZ", help="bring all sounds to HZ; several rates are refused without"
+    )
+
+
+def _add_record_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The verbs that read what earlier runs recorded."""
+    report = verbs.add_parser(
+        "report",
+        help="tables of results: intervals, differences, ranks, ties",
+        description="Tables of a results store (a folder that 'run' wrote) or of a results document: per metric and"
+        " model the number of clips, mean and median with intervals, the difference to a baseline with its corrected p"
+        " and effect size, the smallest difference that could show, ranks, and which models cannot be told apart. A"
+        " document gives what it holds. CSV and Parquet have one row per metric and model with every column.",
+        epilog=_EXIT,
+    )
+    report.add_argument("source", type=Path, metavar="STORE_OR_DOCUMENT", help="a results store or document")
+    report.add_argument(
+        "--format", default="text", choices=("text", "csv", "parquet", "latex", "markdown"),
+        help="text (default), csv, parquet (needs the extra 'tables'), latex (with booktabs) or markdown",
+    )  # fmt: skip
+    report.add_argument(
+        "--metric", action="append", default=[], metavar="M", help="a metric, a group or all; repeatable"
+    )
+    report.add_argument("--baseline", metavar="NAME", help="model that the others are compared with")
+    report.add_argument("--output", type=Path, metavar="FILE", help="a file (default: the terminal)")
+
+    compare = verbs.add_parser(
+        "compare",
+        help="say what changed between two evaluations, and whether it is more than noise",
+        description="Compare two results stores, results documents or records of runs, the older one first: what"
+        " changed (weights, code, recordings, metric definitions, seeds, environment), by how much each metric of each"
+        " model moved, and whether that is more than noise. Values are paired clip by clip where both have rows, else"
+        " means are held against each other, which is said.",
+        epilog="Exit status: 0 nothing is worse by more than noise, 1 something is, 2 wrong input, 130 interrupted.",
+    )
+    compare.add_argument("first", type=Path, metavar="A", help="the state before")
+    compare.add_argument("second", type=Path, metavar="B", help="the state after")
+
+    verify = verbs.add_parser(
+        "verify",
+        help="derive every published number again and hash every file again",
+        description="Verify a companion's folder (with _data/ and assets/) or a results store: every aggregate and"
+        " difference follows from the rows per clip, every file has the hash and the decoded samples that are stated,"
+        " and manifests, results and records of runs name each other. One line a finding: file, field, found,"
+        " expected.",
+        epilog="Exit status: 0 everything holds, 1 something does not, 2 wrong input, 130 interrupted.",
+    )
+    verify.add_argument("folder", type=Path, nargs="?", default=Path(), metavar="FOLDER", help="default: .")
+    verify.add_argument("--workers", type=_positive, metavar="W", help="files side by side")
+
+    again = verbs.add_parser(
+        "reproduce",
+        help="run a recorded evaluation again and compare clip by clip",
+        description="Run the evaluation of a record of a run, a results document or a results store again into a fresh"
+        " store and compare: equal, within tolerance, or different, with the first stage that differs. Refuses when the"
+        " recordings, the weights or the definitions of metrics are not those of the record.",
+        epilog="Exit status: 0 equal or within tolerance, 1 different, 2 wrong input or refused, 130 interrupted.",
+    )
+    again.add_argument("result", type=Path, metavar="RESULT", help="record of a run, results document or results store")
+    again.add_argument("--corpus", type=Path, metavar="PATH", help="the recordings, where not found from the record")
+    again.add_argument(
+        "--model", action="append", default=[], metavar="MODEL",
+        help="NAME@FOLDER or a YAML file, for a model that is not where the record says; may be repeated",
+    )  # fmt: skip
+    again.add_argument("--limit", type=_positive, metavar="N", help="only the first N clips")
+    again.add_argument("--tolerance", type=float, metavar="T", help="largest relative difference (default: 1e-5)")
+    again.add_argument("--device", metavar="D", help="cpu or cuda (default: as in the record)")
+    again.add_argument("--workers", type=_positive, metavar="W", help="batches side by side; no number depends on it")
+    again.add_argument("--output", type=Path, metavar="DIR", help="fresh folder to keep the results in")
 
 
 def _list(what: str | None) -> int:
     from eval.corpora import HELD_OUT, LAYOUTS
     from eval.metrics import METRICS
+    from eval.sets import SET_METRICS
     from eval.studies import STUDIES
     from models.registry import MODELS
 
+    directions = {True: ", higher is better", False: ", lower is better", None: ""}
     kinds = {"system": "", "generator": " [generator]", "judge": " [judge]"}
     sections = {
         "models": [(e.name, f"{e.title}. {e.summary}{kinds.get(e.kind, '')}") for e in MODELS.values()],
@@ -146,6 +288,9 @@ def _list(what: str | None) -> int:
         "metrics": [
             (m.name, f"{m.title}, {m.unit}, {'higher' if m.higher_is_better else 'lower'} is better")
             for m in METRICS.values()
+        ],
+        "sets": [
+            (m.name, f"{m.title}, of {m.input}, {m.unit}{directions[m.higher_is_better]}") for m in SET_METRICS.values()
         ],
         "studies": [(name, f"python -m eval study {name}") for name in STUDIES],
     }
@@ -179,12 +324,15 @@ def _run(options: argparse.Namespace) -> int:
         limit=options.limit,
         metrics=tuple(options.metric),
         seed=DEFAULT_SEED if options.seed is None else options.seed,
+        shard=options.shard,
     )
     # What is wrong with the command is said before a folder is made or torch is loaded.
     _ = wanted.metric_names
     system_entries(wanted.models)
     open_split(wanted)
-    with ResultsStore(options.output) as store:
+    if options.engine == "ray":
+        _run_on_ray(options)
+    with ResultsStore(options.output, shared=True) as store:
         finished = evaluate(
             wanted,
             store,
@@ -201,6 +349,75 @@ def _run(options: argparse.Namespace) -> int:
     if report.failed:
         pairs = report.clips * len(wanted.models)
         print(f"warning: {report.failed} of {pairs} outputs failed; first: {report.first_error}", file=sys.stderr)
+    return 0
+
+
+def _run_on_ray(options: argparse.Namespace) -> None:
+    from eval.engines import run_on_ray
+    from eval.evaluation import ROOT
+    from eval.progress import Bar
+
+    if options.shard is not None:
+        raise InputError("--engine ray cuts the clips into shards itself; leave --shard out")
+    command = ["--corpus", str(options.corpus.resolve()), "--workers", str(options.workers or 1)]
+    for name in options.model:
+        model, at, folder = name.partition("@")
+        place = Path(folder or model)
+        # Workers run elsewhere: what is a path here has to be one there.
+        command += [
+            "--model",
+            f"{model}{at}{place.resolve()}" if at else str(place.resolve()) if place.suffix else name,
+        ]
+    for name in options.metric:
+        command += ["--metric", name]
+    for flag in ("layout", "split", "rule", "limit", "clip_s", "max_clips", "batch_size", "device", "seed"):
+        value = getattr(options, flag)
+        if value is not None:
+            command += [f"--{flag.replace('_', '-')}", str(value)]
+    if options.retry_failed:
+        command.append("--retry-failed")
+    run_on_ray(
+        command,
+        options.output.resolve(),
+        shards=options.shards,
+        address=options.ray_address,
+        progress=Bar(sys.stderr),
+        root=ROOT,
+    )
+
+
+def _speed(options: argparse.Namespace) -> int:
+    import json
+
+    from eval.audio_io import write_text
+    from eval.evaluation import environment, system_entries
+    from eval.runner import pick_device
+    from eval.speed import measure_speed, speed_document, speed_lines
+
+    device = pick_device(options.device)
+    found = [
+        measure_speed(
+            entry.load(), device=device, clip_s=options.clip_s, seconds=options.seconds, largest_batch=options.batch
+        )
+        for entry in system_entries(options.model, device)
+    ]
+    for line in speed_lines(found):
+        print(line)
+    if options.output is not None:
+        write_text(options.output, json.dumps(speed_document(found, environment()), indent=1) + "\n")
+    return 0
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from eval.merge import merge_stores
+    from eval.results import ResultsStore
+
+    with ResultsStore(options.output) as store:
+        report = merge_stores(store, options.stores)
+    print(
+        f"{report.stores} stores into {options.output}: {report.outputs} outputs added, {report.equal} were there,"
+        f" {report.clips} clips in all"
+    )
     return 0
 
 
@@ -307,13 +524,92 @@ def _score(options: argparse.Namespace) -> int:
     return 0
 
 
+def _report(options: argparse.Namespace) -> int:
+    from eval.report import make_report, write_report
+
+    report = make_report(options.source, metrics=options.metric, baseline=options.baseline)
+    text = write_report(report, options.format, options.output)
+    print(f"report: {options.output} ({len(report.lines)} rows)" if text is None else text.removesuffix("\n"))
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from eval.compare import compare, lines
+
+    comparison = compare(options.first, options.second)
+    for line in lines(comparison):
+        print(line)
+    return 1 if comparison.worse else 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from eval.verify import summary, verify
+
+    done = verify(options.folder, workers=options.workers)
+    for finding in done.findings:
+        print(finding)
+    for text in done.unchecked:
+        print(f"note: {text}", file=sys.stderr)
+    print(summary(done))
+    return 1 if done.findings else 0
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from eval.progress import Bar
+    from eval.reproduce import DIFFERENT, TOLERANCE, lines, reproduce
+
+    done = reproduce(
+        options.result,
+        corpus=options.corpus,
+        models=options.model,
+        output=options.output,
+        limit=options.limit,
+        tolerance=TOLERANCE if options.tolerance is None else options.tolerance,
+        device=options.device,
+        workers=options.workers,
+        progress=Bar(sys.stderr),
+    )
+    for line in lines(done):
+        print(line)
+    return 1 if done.verdict == DIFFERENT else 0
+
+
+def _sets(options: argparse.Namespace) -> int:
+    from eval.progress import Bar
+    from eval.sets.comparing import compare_to_file, summary_lines
+
+    found = compare_to_file(
+        options.reference,
+        options.estimate,
+        options.output,
+        metrics=options.metric,
+        embeddings=options.embedding,
+        seed=options.seed,
+        permutations=max(0, options.permutations),
+        resample_hz=options.resample,
+        progress=Bar(sys.stderr),
+    )
+    for line in summary_lines(found):
+        print(line)
+    print(f"sets: {options.output}")
+    for comparison in found:
+        left_out = sum(comparison.left_out_estimate.values()) + sum(comparison.left_out_reference.values())
+        if left_out:
+            name = comparison.embedding["name"]
+            print(f"warning: {left_out} sounds left out of {name}; first: {comparison.first_left_out}", file=sys.stderr)
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = _parser().parse_args(arguments)
     options.told = sys.argv[1:] if arguments is None else list(arguments)
     # Read once, when torch is loaded: spinning threads slow everything down as soon as two programs share the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    verbs = {"run": _run, "score": _score, "study": _study, "generate": _generate}
+    verbs = {
+        "run": _run, "score": _score, "study": _study, "generate": _generate, "speed": _speed, "merge": _merge,
+        "sets": _sets, "report": _report, "compare": _compare, "verify": _verify, "reproduce": _reproduce,
+    }  # fmt: skip
     try:
         return _list(options.what) if options.verb == "list" else verbs[options.verb](options)
     except EarwitnessError as error:

@@ -524,53 +524,11 @@ def _with_fixed_serial(data: bytes) -> bytes:
     return bytes(out)
 
 
-# --- Loudness, ITU-R BS.1770-4
-
-_SHELF_HZ, _SHELF_DB, _SHELF_Q, _SHELF_SLOPE = (
-    1681.974450955533,
-    3.999843853973347,
-    0.7071752369554196,
-    0.4996667741545416,
-)
-_PASS_HZ, _PASS_Q = 38.13547087602444, 0.5003270373238773
-_OFFSET_LUFS: Final = -0.691
-_BLOCK_S, _HOP_S = 0.4, 0.1
-_ABSOLUTE_GATE_LUFS, _RELATIVE_GATE_LU = -70.0, -10.0
-_SURROUND_WEIGHTS: Final = (1.0, 1.0, 1.0, 1.41, 1.41)
-
-
-@lru_cache(maxsize=32)
-def _k_weighting(sample_rate_hz: int) -> NDArray[np.float64]:
-    """Second-order sections of the K-weighting, from the analogue prototype, for any rate.
-
-    The bilinear transform bends the shelf a little at low rates; the whole is scaled so that 997 Hz passes
-    with +0.691 dB as the recommendation has it.
-    """
-    k = np.tan(np.pi * _SHELF_HZ / sample_rate_hz)
-    high = 10 ** (_SHELF_DB / 20)
-    band = high**_SHELF_SLOPE
-    below = 1 + k / _SHELF_Q + k * k
-    shelf = [
-        (high + band * k / _SHELF_Q + k * k) / below,
-        2 * (k * k - high) / below,
-        (high - band * k / _SHELF_Q + k * k) / below,
-        1.0,
-        2 * (k * k - 1) / below,
-        (1 - k / _SHELF_Q + k * k) / below,
-    ]
-    k = np.tan(np.pi * _PASS_HZ / sample_rate_hz)
-    below = 1 + k / _PASS_Q + k * k
-    high_pass = [1.0, -2.0, 1.0, 1.0, 2 * (k * k - 1) / below, (1 - k / _PASS_Q + k * k) / below]
-    sections = np.array([shelf, high_pass], dtype=np.float64)
-    if sample_rate_hz > 2 * 997:
-        z = np.exp(-2j * np.pi * 997 / sample_rate_hz * np.arange(3))
-        response = np.prod([(row[:3] @ z) / (row[3:] @ z) for row in sections])
-        sections[0, :3] *= 10 ** (-_OFFSET_LUFS / 20) / abs(response)
-    return sections
+# --- Loudness
 
 
 def loudness_lufs(waveform: NDArray[Any], sample_rate_hz: int) -> float | None:
-    """Integrated loudness with the two gates of ITU-R BS.1770-4.
+    """Integrated loudness of ITU-R BS.1770-4, as the metric of loudness defines it.
 
     A sine of 997 Hz at full scale in one channel reads -3.01 LUFS at every rate.
 
@@ -584,23 +542,12 @@ def loudness_lufs(waveform: NDArray[Any], sample_rate_hz: int) -> float | None:
     Raises:
         AudioError: If a sample is not finite, the rate is too low, or there are more than five channels.
     """
+    from eval.metrics.bs1770 import integrated_loudness
+
     rows = np.atleast_2d(np.asarray(waveform, dtype=np.float64))
     _check_finite(rows, "loudness")
-    if sample_rate_hz < 4000 or rows.shape[0] > len(_SURROUND_WEIGHTS):
-        raise AudioError(
-            f"loudness of {rows.shape[0]} channels at {sample_rate_hz} Hz is not defined here: up to five "
-            "channels, 4,000 Hz or more"
-        )
-    block, hop = round(_BLOCK_S * sample_rate_hz), round(_HOP_S * sample_rate_hz)
-    if rows.shape[1] < block:
-        return None
-    from scipy.signal import sosfilt
-
-    weighted = sosfilt(_k_weighting(sample_rate_hz), rows, axis=-1)
-    running = np.concatenate((np.zeros((rows.shape[0], 1)), np.cumsum(weighted**2, axis=-1)), axis=-1)
-    starts = np.arange(0, rows.shape[1] - block + 1, hop)
-    power = np.array(_SURROUND_WEIGHTS[: rows.shape[0]]) @ ((running[:, starts + block] - running[:, starts]) / block)
-    gated = power[power > 10 ** ((_ABSOLUTE_GATE_LUFS - _OFFSET_LUFS) / 10)]
-    if gated.size:
-        gated = gated[gated > gated.mean() * 10 ** (_RELATIVE_GATE_LU / 10)]
-    return _OFFSET_LUFS + 10 * float(np.log10(gated.mean())) if gated.size else None
+    try:
+        level = integrated_loudness(rows, sample_rate_hz)
+    except ValueError as error:
+        raise AudioError(str(error)) from None
+    return level if np.isfinite(level) else None

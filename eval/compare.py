@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-from eval.recorded import Recorded, StoreContents, column_name, open_recorded
+from eval.recorded import Recorded, StoreContents, column_name, open_recorded, shown
 from eval.summary import LEVEL, RESAMPLES, clusters
 from models.errors import InputError
 
@@ -445,8 +445,6 @@ def _error(row: Mapping[str, Any]) -> float | None:
 
 def lines(comparison: Comparison) -> list[str]:
     """A comparison as lines of text, what got worse first."""
-    from eval.corpora.base import printable
-
     out = [f"before: {comparison.first}", f"after:  {comparison.second}", ""]
     out.append("what changed:" if comparison.changes else "what changed: nothing that is recorded")
     for change in comparison.changes:
@@ -458,16 +456,16 @@ def lines(comparison: Comparison) -> list[str]:
             out.append(f"  {change.what}: {_short(before)} → {_short(after)}{quiet}")
     out.append("")
     order = {WORSE: 0, BETTER: 1, NOISE: 2, UNKNOWN: 3, EQUAL: 4}
-    shown = [delta for delta in comparison.deltas if delta.verdict != EQUAL]
-    equal = len(comparison.deltas) - len(shown)
-    for delta in sorted(shown, key=lambda delta: order[delta.verdict]):
+    moved = [delta for delta in comparison.deltas if delta.verdict != EQUAL]
+    equal = len(comparison.deltas) - len(moved)
+    for delta in sorted(moved, key=lambda delta: order[delta.verdict]):
         out.append(f"{delta.verdict}: {delta.metric} of {delta.model}: {_delta_text(delta)}")
     if equal:
         out.append(f"equal: {equal} of {len(comparison.deltas)} comparisons")
     out += [f"note: {note}" for note in comparison.notes]
     worse = len(comparison.worse)
     out += ["", f"{worse} of {len(comparison.deltas)} comparisons are worse by more than noise"]
-    return [printable(line) for line in out]
+    return [shown(line) for line in out]
 
 
 def _short(text: str) -> str:

@@ -50,6 +50,7 @@ class Evaluation:
         limit: At most so many clips of the split, in the order of their ids.
         metrics: Names of metrics or groups; the default battery when empty.
         seed: Seed of the run.
+        shard: (number from 1, of how many): only the clips of this part, by a hash of their ids.
     """
 
     corpus: Path
@@ -62,11 +63,15 @@ class Evaluation:
     limit: int | None = None
     metrics: tuple[str, ...] = ()
     seed: int = DEFAULT_SEED
+    shard: tuple[int, int] | None = None
 
     def settings(self) -> dict[str, Any]:
         """The settings as JSON values; the corpus by its folder name, because its place does not matter."""
+        given = asdict(self)
+        if self.shard is None:
+            del given["shard"]
         return {
-            **asdict(self),
+            **given,
             "corpus": self.corpus.name,
             "models": [Path(text).name if is_external(text) else text for text in self.models],
             "metrics": list(self.metric_names),
@@ -90,12 +95,17 @@ class OpenedCorpus:
     split: str
     rule: str
     limit: int | None = None
+    shard: tuple[int, int] | None = None
     content_sha256: str = field(default="", init=False)
 
     def clips(self) -> Iterator[Clip]:
-        """The clips of the split, in the order of their ids."""
+        """The clips of the split, or of a part of it, in the order of their ids."""
         clips = self.corpus.clips(split=self.split, rule=self.rule)
-        return clips if self.limit is None else islice(clips, self.limit)
+        limited = clips if self.limit is None else islice(clips, self.limit)
+        if self.shard is None:
+            return limited
+        number, count = self.shard
+        return (clip for clip in limited if shard_of(clip.clip_id, count) == number)
 
     def fingerprint(self) -> str:
         """Cheap hash of the files of the split."""
@@ -120,7 +130,15 @@ class OpenedCorpus:
             facts["clip_s"] = self.corpus.clip_s
         if self.limit is not None:
             facts["limit"] = self.limit
+        if self.shard is not None:
+            facts["shard"] = list(self.shard)
         return facts
+
+
+def shard_of(clip_id: str, count: int) -> int:
+    """Number, from 1, of the part that a clip belongs to; a matter of its id alone."""
+    digest = hashlib.sha256(clip_id.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") % count + 1
 
 
 def open_split(wanted: Evaluation) -> OpenedCorpus:
@@ -138,7 +156,7 @@ def open_split(wanted: Evaluation) -> OpenedCorpus:
         raise CorpusError(
             f"{wanted.corpus}: no split {split!r} under rule {rule!r}; there are {', '.join(known) or 'none'}"
         )
-    return OpenedCorpus(corpus, split, rule, wanted.limit)
+    return OpenedCorpus(corpus, split, rule, wanted.limit, wanted.shard)
 
 
 def system_entries(models: Sequence[str], device: str = "cpu") -> list[SystemEntry]:

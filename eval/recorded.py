@@ -167,6 +167,11 @@ def open_recorded(path: Path) -> Recorded:
     return Recorded(path, "store", run, None, contents, _metric_facts(contents.metrics, run, None))
 
 
+def shown(text: str) -> str:
+    """A text in one line without control characters, which a terminal or a page might obey."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 # --- documents
 
 
@@ -271,7 +276,12 @@ def definition_hash(definition: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _database(path: Path) -> Iterator[sqlite3.Connection]:
+def open_database(path: Path) -> Iterator[sqlite3.Connection]:
+    """A results store's database for reading only.
+
+    Raises:
+        InputError: If it cannot be read, now or while it is used.
+    """
     # Without a journal there is no writer to wait for, and nothing beside the file is touched or made.
     journal = path.with_name(f"{path.name}-wal")
     try:
@@ -298,7 +308,7 @@ def read_store(path: Path) -> StoreContents:
     path = path / FILE_NAME if path.is_dir() else path
     if not path.is_file():
         raise InputError(f"{path}: no such results store")
-    with _database(path) as db:
+    with open_database(path) as db:
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not {"meta", "runs", "clips", "outputs", "scores"} <= tables:
             raise InputError(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.metrics import chosen
-from eval.recorded import MetricFacts, Recorded, StoreContents, open_recorded
+from eval.recorded import MetricFacts, Recorded, StoreContents, open_recorded, shown
 from eval.score import cell
 from eval.summary import LEVEL, RESAMPLES, aggregates, choose_baseline, clusters
 from models.errors import InputError
@@ -438,7 +438,8 @@ def _csv(report: Report) -> str:
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(COLUMNS)
     for line in report.lines:
-        writer.writerow([cell(getattr(line, name)) for name in COLUMNS])
+        cells = (getattr(line, name) for name in COLUMNS)
+        writer.writerow([cell(shown(value) if isinstance(value, str) else value) for value in cells])
     return sink.getvalue()
 
 
@@ -538,13 +539,11 @@ def _said(report: Report) -> list[str]:
 
 
 def _text(report: Report) -> str:
-    from eval.corpora.base import printable
-
     out = [report.title]
     for name, facts in report.metrics.items():
         head, rows = _shown(report, name)
         out += ["", f"{name} ({', '.join(part for part in (facts.unit, facts.direction) if part)})"]
-        clean = [[printable(text) for text in row] for row in (head, *rows)]
+        clean = [[shown(text) for text in row] for row in (head, *rows)]
         widths = [max(len(row[k]) for row in clean) for k in range(len(head))]
         for row in clean:
             out.append("  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
@@ -568,9 +567,7 @@ def _markdown(report: Report) -> str:
 
 
 def _plain_markdown(text: str) -> str:
-    from eval.corpora.base import printable
-
-    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", printable(text).replace("\n", " "))
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", shown(text))
 
 
 def _markdown_row(texts: Iterable[str]) -> str:
@@ -594,9 +591,7 @@ def latex_text(text: str) -> str:
 
 
 def _latex(report: Report) -> str:
-    from eval.corpora.base import printable
-
-    out = [f"% {printable(report.title)}", "% needs \\usepackage{booktabs}"]
+    out = [f"% {shown(report.title)}", "% needs \\usepackage{booktabs}"]
     for name, facts in report.metrics.items():
         head, rows = _shown(report, name)
         about = ", ".join(part for part in (facts.title, facts.unit, facts.direction) if part)
@@ -605,16 +600,16 @@ def _latex(report: Report) -> str:
             "",
             r"\begin{table}",
             r"  \centering",
-            f"  \\caption{{{latex_text(printable(f'{about}. {report.title}.' + (f' {notes}.' if notes else '')))}}}",
+            f"  \\caption{{{latex_text(shown(f'{about}. {report.title}.' + (f' {notes}.' if notes else '')))}}}",
             f"  \\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', name)}}}",
             f"  \\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
             r"    \toprule",
-            *(f"    {' & '.join(latex_text(printable(text)) for text in row)} \\\\" for row in (head,)),
+            *(f"    {' & '.join(latex_text(shown(text)) for text in row)} \\\\" for row in (head,)),
             r"    \midrule",
-            *(f"    {' & '.join(latex_text(printable(text)) for text in row)} \\\\" for row in rows),
+            *(f"    {' & '.join(latex_text(shown(text)) for text in row)} \\\\" for row in rows),
             r"    \bottomrule",
             r"  \end{tabular}",
             r"\end{table}",
         ]
-    out += ["", *(f"% {printable(note)}" for note in _said(report))]
+    out += ["", *(f"% {shown(note)}" for note in _said(report))]
     return "\n".join(out) + "\n"

@@ -22,10 +22,10 @@ from eval.corpora import HELD_OUT
 from eval.evaluation import ROOT, Evaluation, evaluate, model_records, open_split, system_entries
 from eval.metrics import METRICS, definition_sha256
 from eval.protocols import Progress
-from eval.recorded import Recorded, StoreContents, column_name, definition_hash, open_recorded, read_store
+from eval.recorded import Recorded, StoreContents, column_name, definition_hash, open_recorded, read_store, shown
 from eval.results import FILE_NAME, ResultsStore
 from eval.summary import aggregates
-from models.errors import InputError
+from models.errors import CheckpointError, InputError
 
 TOLERANCE = 1e-5
 """Largest difference between machines, relative to the larger value or to the mean size of the metric's values."""
@@ -246,8 +246,11 @@ def _weights(about: Mapping[str, Any]) -> str | None:
 
 
 def _refuse_other_weights(path: Path, run: Mapping[str, Any], wanted: Evaluation) -> None:
-    entries = system_entries(wanted.models)
-    here = {record["name"]: _weights(record) for record in model_records(wanted.models, entries)}
+    try:
+        entries = system_entries(wanted.models)
+        here = {record["name"]: _weights(record) for record in model_records(wanted.models, entries)}
+    except CheckpointError as error:
+        raise InputError(str(error)) from None
     for about in run["models"]:
         name, theirs = str(about.get("name")), _weights(about)
         # A replacement may go by the name of its own folder.
@@ -442,10 +445,8 @@ def _means_against(
 # --- in words
 
 
-def lines(done: Reproduction, *, shown: int = 10) -> list[str]:
+def lines(done: Reproduction, *, most: int = 10) -> list[str]:
     """What came of it as lines of text."""
-    from eval.corpora.base import printable
-
     out = [
         f"run {done.run_id}, compared with {done.basis}",
         f"{done.compared} values: {done.equal} equal, {done.within} within {done.tolerance:g},"
@@ -453,14 +454,14 @@ def lines(done: Reproduction, *, shown: int = 10) -> list[str]:
     ]
     if done.outputs:
         out.append(f"{done.outputs} outputs: {done.other_outputs} with other samples")
-    for deviation in done.deviations[:shown]:
+    for deviation in done.deviations[:most]:
         clip = f" of {deviation.clip}" if deviation.clip else ""
         out.append(
             f"  {deviation.model}, {deviation.metric}{clip}: {deviation.before} → {deviation.after}"
             f" (relative {deviation.relative:.2g}{', first in ' + deviation.stage if deviation.stage else ''})"
         )
-    if len(done.deviations) > shown:
-        out.append(f"  and {len(done.deviations) - shown} more")
+    if len(done.deviations) > most:
+        out.append(f"  and {len(done.deviations) - most} more")
     if done.verdict != EQUAL:
         out.append(f"first stage that differs: {done.stage or 'cannot be told without rows per clip'}")
         out.append("corpus, weights and metric definitions are those of the record")
@@ -470,7 +471,7 @@ def lines(done: Reproduction, *, shown: int = 10) -> list[str]:
         if not any(change.numbers for change in done.changes):
             out.append("  code and environment are those of the record, too")
     out.append(f"reproduced: {done.verdict}")
-    return [printable(line) for line in out]
+    return [shown(line) for line in out]
 
 
 def _short(text: str | None) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -48,6 +49,9 @@ CREATE TABLE scores (
     FOREIGN KEY (clip_id, model) REFERENCES outputs (clip_id, model) ON DELETE CASCADE
 );
 """
+_CLAIMS = "CREATE TABLE IF NOT EXISTS claims (clip_id TEXT PRIMARY KEY, owner TEXT NOT NULL, expires REAL NOT NULL)"
+CLAIM_S = 60.0
+"""A claim that is not renewed for so long is taken for one of a process that died."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +108,17 @@ class ResultsStore:
 
     Args:
         folder: Output folder; made when missing.
+        shared: Whether other processes may work on it, too; they keep out of each other's way by claims on clips.
+
+    Attributes:
+        alone: Whether nobody else had the folder when it was opened.
 
     Raises:
         OutputError: If the folder cannot be made or written.
         StoreError: If the file in it is not a results store, or of another version, or in use by another run.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, shared: bool = False) -> None:
         self.folder = folder
         self.path = folder / FILE_NAME
         try:
@@ -120,7 +128,7 @@ class ResultsStore:
                 f"{folder}: cannot be made ({system_reason(error)}); name a folder that can be written"
             ) from None
         self._access = threading.RLock()
-        self._lock = _lock(folder)
+        self._lock, self.alone = _lock(folder, shared)
         try:
             self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30.0)
             self._prepare()
@@ -137,9 +145,11 @@ class ResultsStore:
         if not tables:
             db.execute("PRAGMA journal_mode = WAL")
             with self._transaction():
-                for statement in _TABLES.split(";"):
-                    db.execute(statement)
-                db.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
+                # Another process may have made them in the meantime.
+                if not db.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchone():
+                    for statement in _TABLES.split(";"):
+                        db.execute(statement)
+                    db.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
         elif "meta" not in tables:
             raise StoreError(f"{self.path}: is a database of something else; name another output folder")
         db.execute("PRAGMA synchronous = NORMAL")
@@ -147,6 +157,10 @@ class ResultsStore:
         if row is None or row[0] != str(SCHEMA_VERSION):
             found = "none" if row is None else row[0]
             raise StoreError(f"{self.path}: schema_version is {found}, need {SCHEMA_VERSION}; name a new output folder")
+        db.execute(_CLAIMS)
+        if self.alone:
+            # Whoever made them is gone.
+            db.execute("DELETE FROM claims")
 
     def _error(self, error: sqlite3.Error) -> StoreError | OutputError:
         text = str(error)
@@ -262,7 +276,50 @@ class ResultsStore:
             ],
         )
 
+    # --- several processes on one store
+
+    def claim(self, clip_ids: Sequence[str], owner: str) -> set[str]:
+        """Take clips in hand that no other process has; returns those that are now the owner's."""
+        now = time.time()
+        with self._guarded(), self._transaction():
+            self._connection.execute("DELETE FROM claims WHERE expires < ?", (now,))
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", [(name, owner, now + CLAIM_S) for name in clip_ids]
+            )
+            marks = ", ".join("?" * len(clip_ids))
+            rows = self._connection.execute(
+                f"SELECT clip_id FROM claims WHERE owner = ? AND clip_id IN ({marks})", (owner, *clip_ids)
+            ).fetchall()
+        return {name for (name,) in rows}
+
+    def renew(self, owner: str) -> None:
+        """Say that an owner is still at work."""
+        with self._guarded():
+            self._connection.execute("UPDATE claims SET expires = ? WHERE owner = ?", (time.time() + CLAIM_S, owner))
+
+    def release(self, owner: str, clip_ids: Sequence[str] | None = None) -> None:
+        """Give clips free, or all of an owner's."""
+        with self._guarded(), self._transaction():
+            if clip_ids is None:
+                self._connection.execute("DELETE FROM claims WHERE owner = ?", (owner,))
+            else:
+                self._connection.executemany(
+                    "DELETE FROM claims WHERE owner = ? AND clip_id = ?", [(owner, name) for name in clip_ids]
+                )
+
     # --- reading
+
+    def clip_ids(self) -> list[str]:
+        """Ids of all clips, in order."""
+        with self._guarded():
+            rows = self._connection.execute("SELECT clip_id FROM clips ORDER BY clip_id").fetchall()
+        return [name for (name,) in rows]
+
+    def models(self) -> list[str]:
+        """Models with outputs, in order of their names."""
+        with self._guarded():
+            rows = self._connection.execute("SELECT DISTINCT model FROM outputs ORDER BY model").fetchall()
+        return [name for (name,) in rows]
 
     def clip_key(self, clip_id: str) -> tuple[str, str | None] | None:
         """Key and hash of the samples of a clip, None when the store does not have it."""
@@ -351,8 +408,8 @@ class ResultsStore:
         return None if row is None or row[0] is None else dict(json.loads(row[0]))
 
 
-def _lock(folder: Path) -> IO[str]:
-    """Hold the folder for this process; the lock goes with the process, however it ends."""
+def _lock(folder: Path, shared: bool) -> tuple[IO[str], bool]:
+    """Hold the folder for this process, and whether it is the only one; the lock goes with it, however it ends."""
     path = folder / ".lock"
     try:
         stream = path.open("w")
@@ -361,10 +418,19 @@ def _lock(folder: Path) -> IO[str]:
     try:
         import fcntl
     except ImportError:
-        return stream
+        return stream, True
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        alone = True
+        if shared:
+            fcntl.flock(stream, fcntl.LOCK_SH)
     except OSError:
-        stream.close()
-        raise StoreError(f"{folder}: another run is writing there; wait for it or name another output folder") from None
-    return stream
+        alone = False
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            stream.close()
+            raise StoreError(
+                f"{folder}: another run is writing there; wait for it or name another output folder"
+            ) from None
+    return stream, alone

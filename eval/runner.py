@@ -12,7 +12,9 @@ import ast
 import hashlib
 import importlib.metadata
 import os
+import platform
 import re
+import secrets
 import threading
 import time
 from collections import defaultdict
@@ -26,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 
 from eval.metrics import definition_sha256, metric
 from eval.protocols import Progress, Silent, System
-from eval.results import ClipRow, OutputRow, ResultsStore, ScoreRow
+from eval.results import CLAIM_S, ClipRow, OutputRow, ResultsStore, ScoreRow
 from eval.timing import stopwatch
-from models.errors import AudioError, EarwitnessError, InputError
+from models.errors import AudioError, EarwitnessError, InputError, OutputError, StoreError
 
 if TYPE_CHECKING:
     from eval.corpora import Clip
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent
 STAGES = ("read", "model", "metrics", "encode")
+_RENEW_S = CLAIM_S / 4
+_POLL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -304,6 +308,8 @@ class Runner:
         self.retry_failed = retry_failed
         self.progress = progress or Silent()
         self.clock = StageClock()
+        self.owner = f"{run_id} {platform.node()} {os.getpid()} {secrets.token_hex(4)}"
+        self._computed, self._renewed = 0, time.monotonic()
         self.loaded: dict[str, System] = {}
         self._model_lock: Any = threading.Lock() if device != "cpu" else _NoLock()
         self._load_lock = threading.Lock()
@@ -321,7 +327,8 @@ class Runner:
         started = time.perf_counter()
         clip_ids: list[str] = []
         needed: set[str] = set()
-        todo = computed = 0
+        todo = 0
+        self._computed = 0
         for clip in clips():
             clip_ids.append(clip.clip_id)
             task = self._task(clip)
@@ -338,22 +345,25 @@ class Runner:
             if name in needed:
                 # Weights that cannot be used end the run here, before they would be taken for a fault of every clip.
                 self.system(entry)
-            remove_partial(self.store.folder / "outputs" / safe_name(name))
+            if self.store.alone:
+                remove_partial(self.store.folder / "outputs" / safe_name(name))
         self.progress.start("evaluate", todo)
-        tasks = (task for task in map(self._task, clips() if todo else ()) if task.models or task.scores)
+        mine: set[str] = set()
         with ThreadPoolExecutor(self.workers, thread_name_prefix="evaluate") as pool:
             running: set[Future[_Done]] = set()
             try:
-                for batch in batches(tasks, self.batch_size):
-                    running.add(pool.submit(self._piece, batch))
-                    if len(running) > self.workers:
-                        computed += self._collect(running)
-                while running:
-                    computed += self._collect(running)
+                # What another process has in hand is looked at again, in case it does not finish.
+                while todo and self._round(clips, pool, running, mine):
+                    time.sleep(_POLL_S)
             except BaseException:
                 for future in running:
                     future.cancel()
                 raise
+            finally:
+                # The pool waits for what is under way; the claims end with it or expire.
+                with suppress(StoreError, OutputError):
+                    self.store.release(self.owner)
+        computed = self._computed
         self.progress.finish()
         members = frozenset(clip_ids)
         failed = [
@@ -412,18 +422,48 @@ class Runner:
                 scores[name] = (path, missing)
         return models, scores
 
-    def _collect(self, running: set[Future[_Done]]) -> int:
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
-        computed = 0
+    def _round(
+        self,
+        clips: Callable[[], Iterable[Clip]],
+        pool: ThreadPoolExecutor,
+        running: set[Future[_Done]],
+        mine: set[str],
+    ) -> int:
+        """A pass over what is left to do; returns how many clips another process has in hand."""
+        elsewhere = 0
+        left = (task for task in map(self._task, clips()) if task.clip.clip_id not in mine)
+        for batch in batches((task for task in left if task.models or task.scores), self.batch_size):
+            got = self.store.claim([task.clip.clip_id for task in batch], self.owner)
+            elsewhere += len(batch) - len(got)
+            # Another process may have finished a clip since it was looked at.
+            again = (self._task(task.clip) for task in batch if task.clip.clip_id in got)
+            work = [task for task in again if task.models or task.scores]
+            self.store.release(self.owner, sorted(got - {task.clip.clip_id for task in work}))
+            if work:
+                mine.update(task.clip.clip_id for task in work)
+                running.add(pool.submit(self._piece, work))
+            if len(running) > self.workers:
+                self._collect(running)
+        while running:
+            self._collect(running)
+        return elsewhere
+
+    def _collect(self, running: set[Future[_Done]]) -> None:
+        done: set[Future[_Done]] = set()
+        while not done:
+            done, _ = wait(running, timeout=_RENEW_S, return_when=FIRST_COMPLETED)
+            if not done or time.monotonic() - self._renewed > _RENEW_S:
+                self.store.renew(self.owner)
+                self._renewed = time.monotonic()
         for future in done:
             running.discard(future)
             result = future.result()
             self.store.add(result.clips, result.outputs)
             self.store.add_scores(result.added)
-            computed += len(result.outputs)
+            self.store.release(self.owner, [clip.clip_id for clip in result.clips])
+            self._computed += len(result.outputs)
             failed = {o.clip_id for o in result.outputs if o.status != "ok"}
             self.progress.advance(len(result.clips), len(failed))
-        return computed
 
     # --- one piece of work, in a thread of its own
 

@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ import yaml
 from eval import manifest
 from eval.metrics import METRICS
 from eval.publish import WORST
-from eval.recorded import StoreContents, column_name, definition_hash, read_document, read_store
+from eval.recorded import StoreContents, column_name, definition_hash, open_database, read_document, read_store, shown
 from eval.results import FILE_NAME
 from eval.runner import worker_count
 from eval.selection import Candidate, select, worst
@@ -59,7 +57,7 @@ class Finding:
     expected: str
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.field}: found {self.found}, expected {self.expected}"
+        return shown(f"{self.file}: {self.field}: found {self.found}, expected {self.expected}")
 
 
 @dataclass
@@ -564,10 +562,10 @@ def _store(
 
 def _database_problems(path: Path) -> list[str]:
     try:
-        with closing(sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True, timeout=30.0)) as db:
+        with open_database(path) as db:
             said = [str(text) for (text,) in db.execute("PRAGMA integrity_check(20)")]
             orphans = db.execute("PRAGMA foreign_key_check").fetchall()
-    except sqlite3.Error as error:
+    except InputError as error:
         return [str(error)]
     return [
         *(text for text in said if text != "ok"),

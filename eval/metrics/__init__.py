@@ -20,13 +20,17 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from eval.metrics.definition import Metric
-from eval.metrics.tables import compat, descriptors, spectral, waveform
+from eval.metrics.tables import compat, descriptors, music, perception, phase, spectral, waveform
 from models.errors import InputError
 
 __all__ = ["METRICS", "Metric", "chosen", "definition", "definition_sha256", "metric"]
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
-    {row.name: row for table in (waveform, spectral, descriptors, compat) for row in table.ROWS}
+    {
+        row.name: row
+        for table in (waveform, spectral, descriptors, compat, phase, music, perception)
+        for row in table.ROWS
+    }
 )
 
 

@@ -102,7 +102,8 @@ def integrated_loudness(waveform: NDArray[Any], sample_rate_hz: int) -> float:
     for weight, row in zip(SURROUND_WEIGHTS, waveform, strict=False):
         energy += weight * _step_energies(row, sample_rate_hz, step, steps)
     blocks = steps - _STEPS_PER_BLOCK + 1
-    power = sum(energy[first : first + blocks] for first in range(_STEPS_PER_BLOCK)) / (_STEPS_PER_BLOCK * step)
+    shifted = np.lib.stride_tricks.sliding_window_view(energy, blocks)
+    power = shifted.sum(axis=0) / (_STEPS_PER_BLOCK * step)
     power = power[power > 10 ** ((ABSOLUTE_GATE_LUFS - _OFFSET_LUFS) / 10)]
     if not power.size:
         return -math.inf

@@ -29,9 +29,13 @@ from eval.metrics.mel_distance import htk_filters
 from eval.metrics.pairs import check_shapes, per_clip
 from eval.metrics.spectral import evaluate_plan, log_stft_magnitude_plan, spectral_convergence_plan
 from eval.metrics.sums import Plan, Request
+from eval.metrics.tiles import magnitude_tiles
 
 FLOAT32_EPS = 2.0**-23
 """Spacing of float32 at 1, which several libraries add to both parts of a ratio."""
+
+# Long clips are worked on by so many frames at a time, so that memory stays flat.
+_FRAMES = 64
 
 _RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
 
@@ -215,6 +219,27 @@ def audiocraft_multi_resolution_stft_batch(estimate: Tensor, reference: Tensor) 
     return 0.1 * torch.stack(parts).mean()
 
 
+def audiocraft_multi_resolution_stft_plan() -> Plan:
+    """:func:`audiocraft_multi_resolution_stft` as sums."""
+    settings = [Stft(n_fft, hop, win) for n_fft, hop, win in _RESOLUTIONS]
+    floor = math.sqrt(1e-7)
+    requests = tuple(
+        Request(one, quantity, floor, numbers=numbers)
+        for one in settings
+        for quantity, numbers in (("error_energy", ()), ("reference_energy", ()), ("offset_log_error", (FLOAT32_EPS,)))
+    )
+
+    def combine(sums: Sequence[Tensor], samples: int) -> Tensor:
+        parts = []
+        for index, one in enumerate(settings):
+            error, energy, log = sums[3 * index : 3 * index + 3]
+            convergence = error.sqrt() / (energy.sqrt() + FLOAT32_EPS)
+            parts.append(convergence + log / (one.bins * one.frames(samples)))
+        return 0.1 * torch.stack(parts).mean()
+
+    return Plan(requests, combine)
+
+
 def audiocraft_multi_resolution_stft(estimate: Tensor, reference: Tensor) -> Tensor:
     """AudioCraft's ``MRSTFTLoss`` at its defaults, each clip by itself.
 
@@ -233,7 +258,7 @@ def audiocraft_multi_resolution_stft(estimate: Tensor, reference: Tensor) -> Ten
     Source:
         AudioCraft, ``audiocraft.losses.MRSTFTLoss``, commit 896ec7c, with a batch of one.
     """
-    return per_clip(estimate, reference, lambda e, r: audiocraft_multi_resolution_stft_batch(e[None], r[None]))
+    return evaluate_plan(audiocraft_multi_resolution_stft_plan(), estimate, reference)
 
 
 def audiocraft_si_snr_loss(
@@ -307,16 +332,22 @@ def hifigan_mel(estimate: Tensor, reference: Tensor, *, sample_rate_hz: int, n_m
     """
     weights = mel_filters(sample_rate_hz, 1024, n_mels)
 
-    def log_mel(signal: Tensor) -> Tensor:
-        padded = torch.nn.functional.pad(signal[None, None], (384, 384), mode="reflect")[0, 0]
-        window = torch.hann_window(1024, dtype=torch.float64, device=signal.device)
-        power = torch.fft.rfft(padded.unfold(0, 1024, 256) * window).abs().square()
-        bank = torch.from_numpy(weights.copy()).to(signal.device)
-        return torch.matmul(torch.sqrt(power + 1e-9), bank.T).clamp_min(1e-5).log()
-
     def value(e: Tensor, r: Tensor) -> Tensor:
         Stft(1024, 256, 1024).check(r.numel())
-        return (log_mel(e) - log_mel(r)).abs().mean()
+        window = torch.hann_window(1024, dtype=torch.float64, device=r.device)
+        bank = torch.from_numpy(weights.T.copy()).to(r.device)
+        framed = [
+            torch.nn.functional.pad(signal[None, None], (384, 384), mode="reflect")[0, 0].unfold(0, 1024, 256)
+            for signal in (e, r)
+        ]
+        total, cells = torch.zeros((), dtype=torch.float64, device=r.device), 0
+        for first in range(0, len(framed[0]), _FRAMES):
+            logs = []
+            for frames in framed:
+                power = torch.fft.rfft(frames[first : first + _FRAMES] * window).abs().square()
+                logs.append(torch.matmul(torch.sqrt(power + 1e-9), bank).clamp_min(1e-5).log())
+            total, cells = total + (logs[0] - logs[1]).abs().sum(), cells + logs[0].numel()
+        return total / cells
 
     return per_clip(estimate, reference, value)
 
@@ -346,10 +377,11 @@ def vocos_mel(estimate: Tensor, reference: Tensor, *, sample_rate_hz: int, n_mel
     weights = htk_filters(sample_rate_hz, 1024, n_mels)
 
     def value(e: Tensor, r: Tensor) -> Tensor:
-        bank = torch.from_numpy(weights.copy()).to(r.device)
-        logs = [
-            torch.matmul(bank, stft(signal, Stft(1024, 256, 1024)).abs()).clamp_min(1e-7).log() for signal in (e, r)
-        ]
-        return (logs[0] - logs[1]).abs().mean()
+        bank = torch.from_numpy(weights.T.copy()).to(r.device)
+        total, cells = torch.zeros((), dtype=torch.float64, device=r.device), 0
+        for made, wanted in magnitude_tiles(e, r, Stft(1024, 256, 1024)):
+            logs = [torch.matmul(magnitude, bank).clamp_min(1e-7).log() for magnitude in (made, wanted)]
+            total, cells = total + (logs[0] - logs[1]).abs().sum(), cells + logs[0].numel()
+        return total / cells
 
     return per_clip(estimate, reference, value)

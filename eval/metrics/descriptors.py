@@ -82,8 +82,8 @@ def spectral_centroid_error(
         ValueError: If the shapes differ, ``time`` is shorter than ``n_fft``, or a parameter is out of range.
 
     Source:
-        Grey and Gordon, "Perceptual effects of spectral modifications on musical timbres", JASA 63(5), 1978; centroid of
-        the magnitude as in librosa.
+        Grey and Gordon, "Perceptual effects of spectral modifications on musical timbres", JASA 63(5), 1978; centroid
+        of the magnitude as in librosa.
     """
     plan = spectral_centroid_error_plan(
         sample_rate_hz=sample_rate_hz,
@@ -150,7 +150,8 @@ def spectral_rolloff_error(
         ValueError: If the shapes differ, ``time`` is shorter than ``n_fft``, or a parameter is out of range.
 
     Source:
-        Tzanetakis and Cook, "Musical genre classification of audio signals", IEEE TSAP 10(5), 2002; share as in librosa.
+        Tzanetakis and Cook, "Musical genre classification of audio signals", IEEE TSAP 10(5), 2002; share as in
+        librosa.
     """
     plan = spectral_rolloff_error_plan(
         sample_rate_hz=sample_rate_hz,
@@ -351,8 +352,8 @@ def spectral_sharpness_error(
         floor: Smallest band magnitude told apart from zero.
 
     Returns:
-        Relative gap per clip, shape ``(...)``, float64, in ``[0, ∞)``; ``nan`` or ``inf`` where the reference lies below
-        the floor everywhere.
+        Relative gap per clip, shape ``(...)``, float64, in ``[0, ∞)``; ``nan`` or ``inf`` where the reference lies
+        below the floor everywhere.
 
     Raises:
         ValueError: If the shapes differ, ``time`` is shorter than ``n_fft``, or a parameter is out of range.

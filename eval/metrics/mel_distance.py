@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eval.metrics.frontend import Mel, Stft, stft
+from eval.metrics.frontend import Mel, Stft
 from eval.metrics.pairs import per_clip
 from eval.metrics.spectral import evaluate_plan
 from eval.metrics.sums import Plan, Request
+from eval.metrics.tiles import magnitude_tiles
 
 
 def multi_scale_mel_plan(
@@ -178,14 +179,16 @@ def relative_volume_mel(
 
     def value(e: Tensor, r: Tensor) -> Tensor:
         level = r.square().mean().sqrt().clamp_min(10 ** (-25 / 20))
-        weights = torch.from_numpy(bank.copy()).to(r.device)
+        weights = torch.from_numpy(bank.T.copy()).to(r.device)
         # The squares of a Hann window add up to 3/8 of its length.
         scale = level * math.sqrt(0.375 * n_fft)
-        wanted, made = (
-            torch.matmul(weights, (stft(signal, settings) / scale).abs().square()).sqrt() for signal in (r, e)
-        )
-        error_db = 20 * torch.log10((wanted - made).abs().clamp_min(1e-6))
-        wanted_db = 20 * torch.log10(wanted.clamp_min(10 ** (quietest_db / 20)))
-        return (error_db - wanted_db).clamp(-limit_db, limit_db).mean()
+        total, cells = torch.zeros((), dtype=torch.float64, device=r.device), 0
+        for pair in magnitude_tiles(e, r, settings):
+            made, wanted = (torch.matmul((magnitude / scale).square(), weights).sqrt() for magnitude in pair)
+            error_db = 20 * torch.log10((wanted - made).abs().clamp_min(1e-6))
+            wanted_db = 20 * torch.log10(wanted.clamp_min(10 ** (quietest_db / 20)))
+            total = total + (error_db - wanted_db).clamp(-limit_db, limit_db).sum()
+            cells += made.numel()
+        return total / cells
 
     return per_clip(estimate, reference, value)

@@ -30,8 +30,8 @@ def modulation_spectrum_distance(
     The level of each mel band in dB, without its mean and under a Hann window over the whole clip, is transformed over
     time. The root mean square of each octave around ``centres_hz`` is the depth of modulation in dB; depths below
     ``shallowest_db`` are raised to it. The value is the mean over bands and octaves of ``|20·log10|`` of the ratio of
-    the depths. Zero for equal signals; lower is better; symmetric; blind to the gain of either signal above the floor, to
-    delays that are short beside the clip and to the phase of the modulation.
+    the depths. Zero for equal signals; lower is better; symmetric; blind to the gain of either signal above the floor,
+    to delays that are short beside the clip and to the phase of the modulation.
 
     Args:
         estimate: Synthesised waveform, shape ``(..., time)``, full scale at 1.

@@ -50,6 +50,12 @@ def _log_error_energy(tile: Tile, floor: float, bank: Bank | None, numbers: Numb
     return tile.kernel.total_squares(tile.log_ratio(floor))
 
 
+def _offset_log_error(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers) -> Any:
+    magnitudes = tile.magnitudes(floor) + numbers[0]
+    ratio = tile.kernel.divide(magnitudes[1], magnitudes[0], magnitudes[1])
+    return tile.kernel.total(tile.kernel.absolute(tile.kernel.log(ratio, ratio), ratio))
+
+
 def _frame_log_error(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers) -> Any:
     ratio = tile.log_ratio(floor)
     if numbers:
@@ -181,6 +187,7 @@ QUANTITIES: Mapping[str, Quantity] = {
     "absolute_error": _absolute_error,  # Σ |X − X̂|
     "log_error": _log_error,  # Σ |ln X − ln X̂|
     "log_error_energy": _log_error_energy,  # Σ (ln X − ln X̂)²
+    "offset_log_error": _offset_log_error,  # Σ |ln (X + a) − ln (X̂ + a)|
     "frame_log_error": _frame_log_error,  # Σ over frames of √(mean over bins, or bins a … b − 1, (ln X − ln X̂)²)
     "mel_log_error": _mel_log_error,  # Σ |ln M − ln M̂|
     "mel_absolute_error": _mel_absolute_error,  # Σ |M − M̂|

@@ -231,6 +231,23 @@ def _padded(signal: Array, begin: int, end: int, pad_mode: str) -> Array:
     return taken
 
 
+def magnitude_tiles(estimate: Tensor, reference: Tensor, settings: Stft) -> Iterator[tuple[Tensor, Tensor]]:
+    """Magnitude spectrograms of a pair of clips, ``(frames, bins)`` each, a few frames at a time.
+
+    Args:
+        estimate: Shape ``(time,)``, float64, contiguous, on the CPU or a CUDA device.
+        reference: The same.
+        settings: The transform.
+
+    Raises:
+        ValueError: If the clip is shorter than the transform.
+    """
+    kernel = kernel_for(reference.device)
+    for tile in tiles(kernel, [kernel.from_tensor(estimate), kernel.from_tensor(reference)], settings):
+        made, wanted = torch.as_tensor(tile.magnitudes())
+        yield made, wanted
+
+
 def log_mel_frames(waveform: Tensor, settings: Stft, mel: Mel, floor: float) -> Tensor:
     """Natural logarithm of the mel bands of the magnitude of one clip, floored.
 

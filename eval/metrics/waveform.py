@@ -156,11 +156,17 @@ def segmental_snr(
             return torch.tensor(torch.nan, dtype=torch.float64, device=r.device)
         angle = 2 * torch.pi * torch.arange(1, length + 1, dtype=torch.float64, device=r.device) / (length + 1)
         weights = (0.5 - 0.5 * torch.cos(angle)).square()
-        energies = [signal.square().unfold(0, length, hop).mul(weights).sum(-1) for signal in (r, r - e)]
+        energies = [_weighted_energies(signal, weights, hop) for signal in (r, r - e)]
         ratios = 10 * torch.log10(energies[0] / energies[1])
         return ratios.clamp(lowest_db, highest_db)[energies[0] > 0].mean()
 
     return per_clip(estimate, reference, value)
+
+
+def _weighted_energies(signal: Tensor, weights: Tensor, hop: int) -> Tensor:
+    """Energy of every frame under a weight; a few frames at a time, so that memory stays flat."""
+    frames = signal.square().unfold(0, len(weights), hop)
+    return torch.cat([(part * weights).sum(-1) for part in frames.split(1024)])
 
 
 def si_sdr(estimate: Tensor, reference: Tensor, *, zero_mean: bool = True, eps: float = 0.0) -> Tensor:

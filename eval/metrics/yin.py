@@ -22,6 +22,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -230,7 +231,9 @@ def _vertices(values: Floats, rows: NDArray[np.intp], columns: NDArray[np.intp])
     bend = right + left - 2 * middle
     slope = (right - left) / 2
     near = inside & (np.abs(slope) < np.abs(bend))
-    return np.divide(-slope, bend, out=np.zeros(middle.shape), where=near)
+    shifts = np.zeros(middle.shape)
+    np.divide(-slope, bend, out=shifts, where=near)
+    return shifts
 
 
 class _Candidates(NamedTuple):
@@ -309,7 +312,7 @@ def _trough_chances(rows: NDArray[np.intp], heights: Floats, frames: int) -> Flo
     shares[trough, level] = table[number, position]
     sums = np.empty(deep.size)
     starts = np.searchsorted(frame_of, np.arange(frames + 1)).tolist()
-    for start, stop in zip(starts[:-1], starts[1:], strict=True):
+    for start, stop in pairwise(starts):
         if start < stop:
             sums[start:stop] = shares[start:stop] @ weights
     chances[deep] = sums

@@ -1,6 +1,6 @@
 """Embeddings by networks that a user has on disk: VGGish, PANNs, CLAP, OpenL3 or any other.
 
-Nothing is downloaded. The user exports the network once, where it is installed, to a file that needs no code of its own:
+Nothing is downloaded. The user exports the network once, where it is installed, to a file that needs no other code:
 
 * TorchScript (``.pt``, ``.ts``, ``.torchscript``), by ``torch.jit.trace(network, example).save("vggish.ts")``;
 * ONNX (``.onnx``), by ``torch.onnx.export``; it needs the package ``onnxruntime``.
@@ -18,7 +18,7 @@ and lays a JSON file of the same name beside it, ``vggish.json`` for ``vggish.ts
 
 ``name`` and ``sample_rate_hz`` are needed. ``input`` is the shape that the network takes for a clip of float32 samples
 with full scale at 1: ``"batch_time"`` (1, samples), the default, ``"time"`` (samples) or ``"batch_channel_time"``
-(1, 1, samples). What it makes is a vector or a row of vectors, of shape ``(d)``, ``(rows, d)`` or ``(1, rows, d)``; rows
+(1, 1, samples). What it makes is a vector or rows of them, of shape ``(d)``, ``(rows, d)`` or ``(1, rows, d)``; rows
 are averaged, because clips are what sets are made of. ``"scale"`` (1 by default) is multiplied onto the samples first,
 for networks that want 16-bit ones.
 
@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,9 @@ class FileEmbedding:
         if made.ndim == 3 and made.shape[0] == 1:
             made = made[0]
         if made.ndim not in (1, 2) or not made.size:
-            raise ValueError(f"{self.path}: made an array of shape {made.shape}; (d), (rows, d) or (1, rows, d) is needed")
+            raise ValueError(
+                f"{self.path}: made an array of shape {made.shape}; (d), (rows, d) or (1, rows, d) is needed"
+            )
         return Vector(made if made.ndim == 1 else made.mean(axis=0))
 
     def describe(self) -> dict[str, object]:
@@ -118,7 +121,10 @@ def _torchscript(path: Path) -> Any:
     import torch
 
     try:
-        network = torch.jit.load(str(path), map_location="cpu").train(False)  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            # Newer versions announce that TorchScript will go; the files that people have are made with it.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            network = torch.jit.load(str(path), map_location="cpu").train(False)  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(f"{path}: is no TorchScript file: {str(error).splitlines()[0]}") from None
 

@@ -1,4 +1,4 @@
-"""Use of a codebook over a whole set, from integer counts: never per batch, where every number would depend on its size.
+"""Use of a codebook over a whole set, from integer counts: per batch, every number would depend on the batch's size.
 
 ``counts[i]`` says how often code ``i`` occurs in the codes of all clips together.
 """

@@ -1,8 +1,8 @@
 """Sets of sounds from two folders, or from a results store, embedded and compared.
 
-A clip that has no vector (unreadable, silent, too short) is left out and counted: the report says how many and why, since
-a model that falls silent must not gain by it. Sample rates are never changed in silence: an embedding that hears one
-rate only has its clips brought to it, and the report says so; several rates within one comparison are refused.
+A clip that has no vector (unreadable, silent, too short) is left out and counted: the report says how many and why,
+since a model that falls silent must not gain by it. Sample rates are never changed in silence: an embedding that hears
+one rate only has its clips brought to it, and the report says so; several rates within one comparison are refused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from eval.sets.embeddings import CLASSIFIER, Embedding, open_embedding
 from eval.sets.scoring import DEFAULT_PERMUTATIONS, DEFAULT_SPLITS, SetScore, score_classes, score_embeddings
 from models.errors import AudioError, EarwitnessError, InputError
 
-DEFAULT_EMBEDDINGS = ("log_mel", "note_classifier")
+DEFAULT_EMBEDDINGS = ("log_mel",)
 _NSYNTH_NAME = re.compile(r"-(\d{3})-\d{3}$")
 _EMBEDDING_INPUT = "embeddings"
 
@@ -199,9 +199,7 @@ def compare(
     )
 
 
-def _embedding_score(
-    name: str, estimate: EmbeddedSet, reference: EmbeddedSet, settings: Mapping[str, Any]
-) -> SetScore:
+def _embedding_score(name: str, estimate: EmbeddedSet, reference: EmbeddedSet, settings: Mapping[str, Any]) -> SetScore:
     sizes = len(estimate.vectors), len(reference.vectors)
     for side, n in zip(("estimate", "reference"), sizes, strict=True):
         if n == 0:
@@ -288,9 +286,7 @@ def compare_folders(
     for embedding in opened:
         made, wanted = (embed_set(side, embedding, progress) for side in sides)
         found.append(
-            compare(
-                made, wanted, embedding, metrics=names, seed=seed, permutations=permutations, splits=splits
-            )
+            compare(made, wanted, embedding, metrics=names, seed=seed, permutations=permutations, splits=splits)
         )
     progress.finish()
     if not any(score.value is not None for comparison in found for score in comparison.scores):

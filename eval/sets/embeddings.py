@@ -12,8 +12,8 @@ name                      size    what it holds
 ========================  ======  ====================================================================================
 
 The first four are computed in float64 by NumPy with settings in hertz and seconds, so that they do not change with the
-sample rate as long as it reaches 15.2 kHz. Their bands begin at 40 Hz and end at 7,600 Hz. Levels are floored 80 dB under
-the loudest band of the clip.
+sample rate as long as it reaches 15.2 kHz. Their bands begin at 40 Hz and end at 7,600 Hz. Levels are floored 80 dB
+under the loudest band of the clip.
 
 A clip that is silent, too short or holds NaN has no vector; it raises `Undefined` or ``ValueError``.
 """
@@ -219,7 +219,9 @@ class Statistics:
     def embed(self, waveform: NDArray[Any], sample_rate_hz: int) -> Vector:
         """Vector of one clip; see `Embedding`."""
         if sample_rate_hz < 2 * HIGH_HZ:
-            raise ValueError(f"{self.name} needs a sample rate of {2 * HIGH_HZ:.0f} Hz or more, got {sample_rate_hz} Hz")
+            raise ValueError(
+                f"{self.name} needs a sample rate of {2 * HIGH_HZ:.0f} Hz or more, got {sample_rate_hz} Hz"
+            )
         clip = check_clip(waveform, round(self.least_s * sample_rate_hz) + 1)
         return Vector(self.function(clip, sample_rate_hz))
 

@@ -1,10 +1,10 @@
 """Fréchet distance between two Gaussians fitted to embeddings, and its extrapolation to endless sets.
 
-``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))``. The trace of the root is the sum of the roots of the eigenvalues of the
-symmetric ``L1' C2 L1`` with ``C1 = L1 L1'``; where these spread so far that their roots would lose digits, it is the sum
-of the singular values of ``L1' L2``, which loses none.
+``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))``. The trace of the root is the sum of the roots of the eigenvalues of
+the symmetric ``L1' C2 L1`` with ``C1 = L1 L1'``; where these spread so far that their roots would lose digits, it is
+the sum of the singular values of ``L1' L2``, which loses none.
 
-The distance of two finite samples of one distribution is above 0, and the excess goes with one over the number of clips.
+The distance of two finite samples of one distribution is above 0, by what goes with one over the number of clips.
 The extrapolation measures smaller and smaller parts of both sets, drawn without replacement, and follows the line back.
 """
 
@@ -158,4 +158,3 @@ def frechet_distance_infinity(
         places.append(0.5 * (len(made) / parts[0] + len(wanted) / parts[1]))
         values.append(float(np.mean(found)))
     return float(np.polyfit(places, values, 1)[1])
-

@@ -6,6 +6,7 @@ distributions at any number of clips, so it may fall below 0 by chance.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -14,6 +15,7 @@ from eval.sets.definition import Undefined
 from eval.sets.matrices import Floats, Marks, checked, squared_distances
 
 _BLOCK = 1024
+_LEAST_CLIPS = 10
 _MOST_FOR_MEDIAN = 4096
 
 Kernel = Callable[[Floats, Floats], Floats]
@@ -90,7 +92,7 @@ class GaussianPlan:
     """
 
     def __init__(self, estimate: Floats, reference: Floats, parameters: Mapping[str, float]) -> None:
-        made, wanted = checked(estimate, reference)
+        made, wanted = checked(estimate, reference, _LEAST_CLIPS)
         self.bandwidth = median_distance(wanted)
         # The kernel sees differences only, and these keep more digits around the origin.
         self.pool = np.concatenate([made, wanted]) - wanted.mean(axis=0)
@@ -100,6 +102,12 @@ class GaussianPlan:
     def many(self, estimate: Marks, reference: Marks) -> Floats:
         """Values, shape ``(divisions,)``, for marks of shape ``(clips, divisions)``."""
         return self.scale * discrepancies(self.pool, estimate, reference, gaussian(self.bandwidth))
+
+    def exchangeable(self) -> GaussianPlan:
+        """The plan with the bandwidth of all clips together, which favours no side: what a permutation test needs."""
+        plan = copy.copy(self)
+        plan.bandwidth = median_distance(self.pool)
+        return plan
 
 
 class PolynomialPlan:
@@ -115,7 +123,7 @@ class PolynomialPlan:
     """
 
     def __init__(self, estimate: Floats, reference: Floats, parameters: Mapping[str, int]) -> None:
-        made, wanted = checked(estimate, reference)
+        made, wanted = checked(estimate, reference, _LEAST_CLIPS)
         if not np.ptp(wanted, axis=0).any():
             raise Undefined("all reference clips have the same embedding")
         self.pool = np.concatenate([made, wanted])
@@ -144,7 +152,7 @@ def kernel_distance(estimate: Floats, reference: Floats, *, scale: float = 100.0
         scale: Factor on the discrepancy.
 
     Raises:
-        Undefined: If a set has fewer than two clips, or the reference has no spread.
+        Undefined: If a set has fewer than ten clips, or the reference has no spread.
         ValueError: If shapes do not fit or a number is not finite.
 
     Source:
@@ -163,7 +171,7 @@ def polynomial_distance(estimate: Floats, reference: Floats, *, degree: int = 3)
         degree: Of the polynomial.
 
     Raises:
-        Undefined: If a set has fewer than two clips, or the reference has no spread.
+        Undefined: If a set has fewer than ten clips, or the reference has no spread.
         ValueError: If shapes do not fit or a number is not finite.
 
     Source:

@@ -257,7 +257,13 @@ def _permutation_p(
     if tries == 0:
         return None, "not asked for" if wished == 0 else "left out: too many clips or dimensions"
     marks = _divisions(_generator(seed, 1), sum(sizes), *sizes, tries)
+    first = (np.arange(sum(sizes)) < sizes[0])[:, None]
     try:
+        # A statistic with something of the reference in it, as it is, would not treat all divisions alike.
+        fair = getattr(plan, "exchangeable", None)
+        if fair is not None:
+            plan = fair()
+            value = float(plan.many(first, ~first)[0])
         found = plan.many(*marks)
     except Undefined as error:
         return None, f"left out: {error}"

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from eval.corpora import open_corpus
 from eval.metrics.frontend import Mel, Stft, mel_magnitude, stft
 from eval.metrics.spectral import log_mel_l1, log_spectral_distance
+from eval.sets.codes import code_counts, perplexity, usage
 from eval.stats import mean_interval
 from eval.studies.base import Cell, Claim, Column, Listening, Measured, Row, StudyContext, Table
 from eval.studies.pitch import pitch_estimates
@@ -239,17 +240,15 @@ def catalogue_rows(catalogue: Catalogue, notes: Sequence[Note]) -> Iterator[tupl
 
 def code_cells(system: Any, sets: Sequence[Sequence[Note]]) -> dict[str, Cell]:
     """Use and perplexity of both maps over all notes."""
-    counts = {level: np.zeros(system.config.codebook_size) for level in ("top", "bottom")}
+    counts = {level: np.zeros(system.config.codebook_size, dtype=np.int64) for level in ("top", "bottom")}
     for notes in sets:
         for _, wanted in notes:
             for level, codes in system.codes(torch.from_numpy(wanted)[None], sample_rate_hz=RATE_HZ).items():
-                counts[level] += np.bincount(codes.flatten().numpy(), minlength=counts[level].size)
+                counts[level] += code_counts([codes], counts[level].size)
     cells = {}
     for level, count in counts.items():
-        share = count / count.sum()
-        entropy = -(share[share > 0] * np.log(share[share > 0])).sum()
-        cells[f"used_{level}"] = Cell(100.0 * float((count > 0).mean()))
-        cells[f"perplexity_{level}"] = Cell(float(np.exp(entropy)))
+        cells[f"used_{level}"] = Cell(100.0 * usage(count))
+        cells[f"perplexity_{level}"] = Cell(perplexity(count))
     cells["tokens"] = Cell(float(sum(count.sum() for count in counts.values())))
     return cells
 

@@ -25,7 +25,7 @@ def main() -> int:
     ]
     corpus = open_corpus(folder)
     try:
-        with ResultsStore(output) as store:
+        with ResultsStore(output, shared=True) as store:
             runner = Runner(store, systems, ["waveform_l1", "si_sdr"], seed=1, run_id="r", batch_size=4, workers=2)
             report = runner.run(lambda: corpus.clips(split="all", rule="none"))
     except EarwitnessError as error:

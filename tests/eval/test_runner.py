@@ -357,6 +357,14 @@ def start(folder: Path, out: Path, log: Path, *options: object) -> subprocess.Po
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def stored_in(out: Path) -> set[tuple[object, object]]:
+    """Clip and model of what a store has, which may not be there yet."""
+    try:
+        return {(row[0], row[1]) for row in rows(out)} if (out / "results.sqlite").exists() else set()
+    except sqlite3.OperationalError:
+        return set()
+
+
 def whole(folder: Path, out: Path) -> list[tuple[object, ...]]:
     """What an uninterrupted run of the same systems stores."""
     run(folder, out, [Fake(), Fake("noise", change=seeded_noise)])
@@ -380,14 +388,14 @@ def test_kills_lose_nothing_and_nothing_is_done_twice(tmp_path: Path) -> None:
     for _ in range(2):
         before = len(computed())
         child = start(folder, out, log, 0.02)
-        while len(computed()) <= before and child.poll() is None:
+        while child.poll() is None and (len(computed()) <= before or stored_in(out) <= stored):
             time.sleep(0.01)
-        time.sleep(draw.uniform(0.2, 0.5))
+        time.sleep(draw.uniform(0.0, 0.3))
         child.send_signal(signal.SIGKILL)
         child.communicate()
         assert child.returncode == -signal.SIGKILL
         assert not stored & set(computed()[before:])
-        earlier, stored = stored, {(row[0], row[1]) for row in rows(out)}
+        earlier, stored = stored, stored_in(out)
         assert earlier <= stored <= set(computed())
     assert 0 < len(stored) < 120
     before = len(computed())
@@ -434,3 +442,32 @@ def test_the_key_of_a_metric_knows_the_files_it_is_computed_by() -> None:
     assert "eval.metrics.spectral" not in metric_modules("eval.metrics.waveform")
     assert not any("tables" in module for module in metric_modules("eval.metrics.scoring"))
     assert metric_key("log_mel_l1") != metric_key("waveform_l1")
+
+
+def test_two_processes_on_one_store_share_the_work(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "in", 40, duration_s=0.2)
+    out, log = tmp_path / "out", tmp_path / "log"
+    log.touch()
+    children = [start(folder, out, log, 0.05) for _ in range(2)]
+    done = [child.communicate(timeout=120) for child in children]
+    assert [child.returncode for child in children] == [0, 0], done
+    made = [int(output.split()[0]) for output, _ in done]
+    assert sum(made) == 80 and min(made) > 0, made
+    assert len(log.read_text().splitlines()) == 80
+    assert rows(out) == whole(folder, tmp_path / "alone")
+    with ResultsStore(out) as store:
+        assert store.claim(["clip_0001"], "me") == {"clip_0001"}
+
+
+def test_a_process_that_died_is_replaced_by_the_one_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_folder(tmp_path / "in", 6, duration_s=0.2)
+    out = tmp_path / "out"
+    corpus = open_corpus(folder, layout="folder")
+    with ResultsStore(out, shared=True) as store:
+        monkeypatch.setattr("eval.results.CLAIM_S", 0.3)
+        assert len(store.claim(["clip_0000", "clip_0003"], "somebody who died")) == 2
+        assert store.claim(["clip_0003", "clip_0004"], "me") == {"clip_0004"}
+        store.release("me")
+        runner = Runner(store, [as_entry(Fake())], ["waveform_l1"], seed=1, run_id="r", batch_size=2, workers=2)
+        report = runner.run(lambda: corpus.clips(split="all", rule="none"))
+    assert (report.computed, report.failed) == (6, 0)

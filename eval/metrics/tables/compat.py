@@ -58,6 +58,7 @@ ROWS: tuple[Metric, ...] = (
         "Multi-resolution STFT of AudioCraft",
         "compat:audiocraft_multi_resolution_stft",
         "1",
+        plan="eval.metrics.compat:audiocraft_multi_resolution_stft_plan",
         blind_to="phase; depends on level through its floor of 3.2e-4",
         source="AudioCraft, MRSTFTLoss at its defaults, commit 896ec7c, with a batch of one",
         minimum_samples=2048,

@@ -40,22 +40,19 @@ def test_sdr_equals_torchmetrics(taps: int) -> None:
 
 def test_sdr_of_a_tone_is_the_projection_on_sine_and_cosine() -> None:
     # Delays of a sine span two dimensions, so the normal equations are singular.
-    time = np.arange(8000) / 16_000
     reference = tone(440.0, 0.5).astype(np.float64)
     reference[:600] = reference[-600:] = 0
     estimate = torch.from_numpy(reference + noise(0.5, amplitude=0.05)).double()
     value = float(sdr(estimate, torch.from_numpy(reference)))
     plain = float(snr(estimate, torch.from_numpy(reference)))
     assert plain - 0.1 < value < plain + 1.5
-    assert time.size == 8000
 
 
 def test_sdr_forgives_a_short_filter_and_nothing_longer() -> None:
     reference = torch.from_numpy(noise(0.5, seed=3)).double()
-    within, beyond = reference.roll(500), reference.roll(600)
-    within[:500] = beyond[:600] = 0
-    assert float(sdr(within, reference)) == math.inf or float(sdr(within, reference)) > 100
-    assert float(sdr(beyond, reference)) < 0
+    reference[-600:] = 0
+    assert float(sdr(reference.roll(511), reference)) == math.inf
+    assert float(sdr(reference.roll(512), reference)) < 0
 
 
 def test_sdr_without_an_answer_is_not_a_number() -> None:

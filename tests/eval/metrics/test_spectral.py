@@ -11,7 +11,10 @@ import pytest
 import torch
 
 from eval.metrics.spectral import (
+    band_log_spectral_distance,
     linear_magnitude_l1,
+    linear_magnitude_mse,
+    log_magnitude_mse,
     log_mel_l1,
     log_spectral_distance,
     log_stft_magnitude,
@@ -188,3 +191,49 @@ def test_many_random_and_adversarial_pairs_equal_auraloss() -> None:
             expected = loss(estimate[None, None], reference[None, None])
             ours = multi_resolution_stft(estimate, reference)
             torch.testing.assert_close(ours, expected, rtol=1e-8, atol=1e-12, msg=name)
+
+
+def test_mean_squares_equal_their_formulas_on_torchs_spectrograms() -> None:
+    estimate, reference = pair(4)
+    window = torch.hann_window(2048, dtype=torch.float64)
+    made, wanted = (torch.stft(s, 2048, 512, window=window, return_complex=True).abs() for s in (estimate, reference))
+    linear = (made - wanted).square().mean()
+    log = (made.clamp(min=1e-4).log() - wanted.clamp(min=1e-4).log()).square().mean()
+    torch.testing.assert_close(linear_magnitude_mse(estimate, reference), linear, rtol=1e-9, atol=0)
+    torch.testing.assert_close(log_magnitude_mse(estimate, reference), log, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 500.0), (500.0, 2000.0), (2000.0, 8000.0), (2000.0, None)])
+def test_bands_are_parts_of_the_spectrum(low: float, high: float | None) -> None:
+    estimate, reference = pair(1)
+    window = torch.hann_window(2048, dtype=torch.float64)
+    logs = [
+        20 * torch.stft(s, 2048, 512, window=window, return_complex=True).abs().clamp(min=1e-4).log10()
+        for s in (estimate, reference)
+    ]
+    frequencies = torch.arange(1025) * RATE / 2048
+    inside = (frequencies >= low) & ((frequencies < high) if high not in (None, 8000.0) else frequencies >= 0)
+    expected = (logs[0] - logs[1])[inside].square().mean(0).sqrt().mean()
+    found = band_log_spectral_distance(estimate, reference, sample_rate_hz=RATE, low_hz=low, high_hz=high)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
+
+
+def test_bands_above_half_the_rate_have_no_value() -> None:
+    estimate, reference = pair(1)
+    for low, high in ((8000.0, None), (5000.0, 9000.0), (9000.0, 10_000.0)):
+        assert math.isnan(
+            band_log_spectral_distance(estimate, reference, sample_rate_hz=RATE, low_hz=low, high_hz=high)
+        )
+    with pytest.raises(ValueError, match="0 ≤ low_hz < high_hz"):
+        band_log_spectral_distance(estimate, reference, sample_rate_hz=RATE, low_hz=500.0, high_hz=500.0)
+    with pytest.raises(ValueError, match="no bin"):
+        band_log_spectral_distance(estimate, reference, sample_rate_hz=RATE, low_hz=1.0, high_hz=2.0)
+
+
+def test_single_precision_is_close_and_still_perfect_for_equal_signals() -> None:
+    estimate, reference = pair(0)
+    wide = float(multi_resolution_stft(estimate, reference))
+    narrow = float(multi_resolution_stft(estimate, reference, precision="float32"))
+    assert narrow == pytest.approx(wide, rel=1e-5)
+    assert narrow != wide
+    assert float(multi_resolution_stft(reference, reference, precision="float32")) == 0.0

@@ -78,7 +78,9 @@ def test_bias_goes_with_one_over_n_and_the_extrapolation_takes_it_off() -> None:
     x, y = gaussians(500, d, 40), gaussians(500, d, 60)
     inverse = np.linspace(1.0, 5.0, 10)
     values = [
-        np.mean([frechet_distance(*(m[generator.integers(500, size=round(500 / t))] for m in (x, y))) for _ in range(4)])
+        np.mean(
+            [frechet_distance(*(m[generator.integers(500, size=round(500 / t))] for m in (x, y))) for _ in range(4)]
+        )
         for t in inverse
     ]
     assert np.polyfit(inverse, values, 1)[1] > 3 * abs(np.mean(found))

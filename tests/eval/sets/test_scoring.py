@@ -44,7 +44,9 @@ def test_table_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", OF_EMBEDDINGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if "infinity" in n else ()) for n in OF_EMBEDDINGS]
+)
 def test_every_metric_has_all_that_belongs_to_it(name: str) -> None:
     x, y = gaussians(70, 4, 0) + 1.5, gaussians(90, 4, 1)
     score = score_embeddings(name, x, y, seed=3, **FEW)
@@ -81,12 +83,12 @@ def test_bad_sets_have_a_status_and_no_number(name: str) -> None:
 
 def test_p_is_uniform_for_equal_distributions() -> None:
     found = [
-        score_embeddings("kernel_distance", gaussians(15, 3, 2 * i), gaussians(20, 3, 2 * i + 1), permutations=99, splits=0)
-        for i in range(120)
+        score_embeddings("kernel_distance", gaussians(15, 3, i), gaussians(20, 3, 500 + i), permutations=99, splits=0)
+        for i in range(200)
     ]
     p = np.array([score.p_value for score in found])
-    assert 0.01 <= (p <= 0.05).mean() <= 0.11
-    assert (p <= 0.5).mean() == pytest.approx(0.5, abs=0.14)
+    assert 0.015 <= (p <= 0.05).mean() <= 0.1
+    assert (p <= 0.5).mean() == pytest.approx(0.5, abs=0.11)
 
 
 def expected_kernel(shift: float, other: float) -> float:

@@ -1,0 +1,201 @@
+"""Tables of results: the numbers are those of the statistics, and every format says them rightly."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import sqlite3
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.report import COLUMNS, latex_text, make_report, render, write_report
+from eval.stats import mean_interval, paired_difference, quantile_interval
+from models.errors import InputError
+from tests.eval.stores import write_store
+
+
+def values(seed: int = 0, count: int = 40) -> dict[str, dict[str, list[float | str | None]]]:
+    draw = np.random.default_rng(seed)
+    clips = draw.normal(0.0, 1.0, count)
+    made: dict[str, dict[str, list[float | str | None]]] = {}
+    for model, gain in (("good", 2.0), ("twin", 0.0), ("base", 0.0)):
+        first = (clips + gain + draw.normal(0, 0.3, count)).tolist()
+        made[model] = {"si_sdr": first, "log_mel_l1": np.abs(draw.normal(1, 0.1, count)).tolist()}
+    return made
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = values()
+    made["twin"]["si_sdr"][3] = "silence"
+    return write_store(tmp_path_factory.mktemp("store") / "s", made, groups=[f"g{i // 4}" for i in range(40)])
+
+
+def test_numbers_are_those_of_the_statistics(store: Path) -> None:
+    report = make_report(store, baseline="base")
+    groups = [f"g{i // 4}" for i in range(40)]
+    made = values()
+    line = report.of("si_sdr")[0]
+    mean = mean_interval(made["good"]["si_sdr"], seed=5, groups=groups)
+    median = quantile_interval(made["good"]["si_sdr"], seed=5, groups=groups)
+    gap = paired_difference(made["good"]["si_sdr"], made["base"]["si_sdr"], seed=5, groups=groups)
+    assert (line.model, line.n, line.groups, line.baseline) == ("good", 40, 10, "base")
+    assert (line.mean, line.low, line.high) == (mean.mean, mean.low, mean.high)
+    assert (line.median, line.median_low, line.median_high) == (median.value, median.low, median.high)
+    assert (line.difference, line.difference_low, line.p) == (gap.mean, gap.low, gap.p_value)
+    # Four comparisons in the table: two systems, two metrics.
+    assert line.p_holm == pytest.approx(min(1.0, 4 * gap.p_value))
+    assert line.d > 3 and line.dominance > 0.9 and 0 < line.detectable < 1
+    assert (line.rank, line.rank_low, line.rank_high, line.tied) == (1, 1, 1, "a")
+    twin, base = report.of("si_sdr")[1:]
+    assert (twin.n, twin.n_undefined, twin.pairs) == (39, 1, 39)
+    assert twin.tied == base.tied == "b" and base.baseline == "" and base.p is None
+    assert "39 clips" in " ".join(report.notes["si_sdr"])
+
+
+def test_a_seed_and_a_number_of_threads(store: Path) -> None:
+    one = make_report(store, metrics=["si_sdr"], threads=1)
+    assert make_report(store, metrics=["si_sdr"], threads=2).lines == one.lines
+    assert make_report(store, metrics=["si_sdr"], seed=99).lines != one.lines
+
+
+def test_checkpoints_of_one_model_show_their_variance(tmp_path: Path) -> None:
+    draw = np.random.default_rng(1)
+    made = {f"net@{k}": {"si_sdr": (k + draw.normal(0, 0.1, 20)).tolist()} for k in range(3)}
+    notes = make_report(write_store(tmp_path / "s", made)).notes["si_sdr"]
+    found = re.search(r"net, 3 checkpoints on 20 common clips: .* between checkpoints ([0-9.]+), ", " ".join(notes))
+    assert found is not None and float(found[1]) == pytest.approx(1.0, abs=0.1)
+
+
+def test_text_has_a_table_a_metric(store: Path) -> None:
+    text = render(make_report(store), "text")
+    assert text.startswith("40 clips of toys, split all\n")
+    assert "si_sdr (dB, higher is better)\n" in text and "log_mel_l1 (Np, lower is better)\n" in text
+    assert "critical difference" in text and "10 groups of clips" in text
+    assert all(line == line.rstrip() for line in text.splitlines())
+
+
+def test_csv_is_complete_and_safe(tmp_path: Path) -> None:
+    made = {"=cmd()": {"si_sdr": [1.5, 2.25]}, "b": {"si_sdr": [-1.0, 2.0]}}
+    report = make_report(write_store(tmp_path / "s", made))
+    rows = list(csv.DictReader(io.StringIO(render(report, "csv"))))
+    assert tuple(rows[0]) == COLUMNS and len(rows) == 2
+    assert rows[0]["model"] == "'=cmd()" and float(rows[0]["mean"]) == 1.875
+    assert rows[1]["baseline"] == "" and float(rows[0]["difference"]) == pytest.approx(1.375)
+
+
+def test_latex_is_escaped(tmp_path: Path) -> None:
+    made = {r"a_b&50%{x}\$#^~": {"si_sdr": [1.5, 2.25]}, "b": {"si_sdr": [-1.0, 2.0]}}
+    text = render(make_report(write_store(tmp_path / "s", made)), "latex")
+    assert r"a\_b\&50\%\{x\}\textbackslash{}\$\#\textasciicircum{}\textasciitilde{}" in text
+    for part in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{l", r"\label{tab:si-sdr}"):
+        assert part in text
+    body = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert len(body) == 3 and len({line.replace(r"\&", "").count("&") for line in body}) == 1
+
+
+def test_latex_letters() -> None:
+    assert latex_text("-1.5 [−2, 3]") == "$-$1.5 {[}$-$2, 3{]}"
+    assert latex_text("FS² < 3–4 a-b") == "FS$^2$ $<$ 3--4 a-b"
+
+
+def test_markdown_is_escaped(tmp_path: Path) -> None:
+    made = {"a|b_c*": {"si_sdr": [1.5, 2.25]}, "<b>": {"si_sdr": [-1.0, 2.0]}}
+    text = render(make_report(write_store(tmp_path / "s", made)), "markdown")
+    assert r"| a\|b\_c\* |" in text and r"| \<b\> |" in text
+
+
+def test_no_terminal_obeys_a_name(tmp_path: Path) -> None:
+    made = {"a\x1b[2J": {"si_sdr": [1.5, 2.25]}, "b": {"si_sdr": [-1.0, 2.0]}}
+    report = make_report(write_store(tmp_path / "s", made))
+    assert all("\x1b" not in render(report, form) for form in ("text", "csv", "latex", "markdown"))
+
+
+def test_parquet_needs_its_package_and_a_file(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = make_report(store)
+    with pytest.raises(InputError, match="--output"):
+        write_report(report, "parquet", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(InputError, match=r"earwitness\[tables\]"):
+        write_report(report, "parquet", tmp_path / "x.parquet")
+    assert not (tmp_path / "x.parquet").exists()
+
+
+def test_parquet_holds_every_column(store: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra 'tables' is not installed")
+    report = make_report(store)
+    write_report(report, "parquet", tmp_path / "x.parquet")
+    rows = parquet.read_table(tmp_path / "x.parquet").to_pylist()
+    assert rows == [{name: getattr(line, name) for name in COLUMNS} for line in report.lines]
+
+
+def test_files_are_written_whole_or_not_at_all(store: Path, tmp_path: Path) -> None:
+    report = make_report(store)
+    assert write_report(report, "csv", tmp_path / "x.csv") is None
+    assert (tmp_path / "x.csv").read_text(encoding="utf-8") == render(report, "csv")
+    for path in (tmp_path, tmp_path / "no" / "x.csv"):
+        with pytest.raises(InputError, match=path.name):
+            write_report(report, "csv", path)
+
+
+def test_metrics_and_baselines_that_are_not_there(store: Path) -> None:
+    assert [line.metric for line in make_report(store, metrics=["si_sdr"]).lines] == ["si_sdr"] * 3
+    with pytest.raises(InputError, match="waveform_l1"):
+        make_report(store, metrics=["waveform_l1"])
+    with pytest.raises(InputError, match="'z'"):
+        make_report(store, baseline="z")
+
+
+def test_files_that_are_no_results(tmp_path: Path, store: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    whole = (store / "results.sqlite").read_bytes()
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "results.sqlite").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "results.sqlite").write_bytes(b"junk" * 100)
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "results.sqlite").write_bytes(b"")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "results.sqlite").write_bytes(whole)
+    with sqlite3.connect(tmp_path / "old" / "results.sqlite") as db:
+        db.execute("UPDATE meta SET value = '0'")
+    db.close()
+    (tmp_path / "cut.json").write_text('{"schema_version": 1, "aggr')
+    (tmp_path / "other.json").write_text('{"schema_version": 2}')
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "neither.json").write_text('{"schema_version": 1}')
+    cases = {
+        "missing": "no such file",
+        "empty": "no results store",
+        "cut": "not a usable results store",
+        "junk": "not a usable results store",
+        "none": "is empty",
+        "old": "schema_version is 0, need 1",
+        "cut.json": "not JSON",
+        "other.json": "schema_version is 2, need 1",
+        "list.json": "not a document of ours",
+        "neither.json": "neither",
+    }
+    for name, words in cases.items():
+        with pytest.raises(InputError, match=words) as caught:
+            make_report(tmp_path / name)
+        assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_store_without_outputs_is_refused(tmp_path: Path) -> None:
+    write_store(tmp_path / "s", {"a": {"si_sdr": [1.0]}})
+    with sqlite3.connect(tmp_path / "s" / "results.sqlite") as db:
+        db.execute("DELETE FROM outputs")
+    db.close()
+    with pytest.raises(InputError, match="holds no outputs"):
+        make_report(tmp_path / "s")
+
+
+def test_reading_leaves_a_store_as_it_is(store: Path) -> None:
+    before = {path.name: path.read_bytes() for path in store.iterdir()}
+    make_report(store, metrics=["si_sdr"])
+    assert {path.name: path.read_bytes() for path in store.iterdir()} == before
