@@ -203,7 +203,7 @@ def _add_sets_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
 
 
-def _add_record_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_record_verbs(verbs: argparse._SubParsersAction[_Parser]) -> None:
     """The verbs that read what earlier runs recorded."""
     report = verbs.add_parser(
         "report",

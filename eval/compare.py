@@ -141,7 +141,7 @@ def record_changes(a: Recorded, b: Recorded) -> list[Change]:
         if name in models_a and name in models_b:
             _each(changes, f"model {name}", models_a[name], models_b[name])
         else:
-            changes.append(Change(f"model {name}", *(_there(name in found) for found in (models_a, models_b))))
+            changes.append(Change(f"model {name}", _there(name in models_a), _there(name in models_b)))
     for name in dict.fromkeys([*a.metrics, *b.metrics]):
         mine, theirs = a.metrics.get(name), b.metrics.get(name)
         if mine is None or theirs is None:
@@ -357,6 +357,8 @@ def _aggregated(a: Recorded, b: Recorded, notes: list[str]) -> list[Delta]:
     models = _common(dict.fromkeys(m for m, _ in one), (m for m, _ in two), "systems", notes, sides)
     metrics = _common(dict.fromkeys(n for _, n in one), (n for _, n in two), "metrics", notes, sides)
     notes.append("compared by means and intervals, not clip by clip: small changes are overlooked")
+    if _corpus(a).get("content_sha256") != _corpus(b).get("content_sha256"):
+        notes.append("the recordings are others, which may be the reason of any difference")
     cells = [(model, name) for name in metrics for model in models if (model, name) in one and (model, name) in two]
     raw: dict[int, float] = {}
     spans: dict[int, float] = {}

@@ -85,6 +85,8 @@ def run_on_ray(
         ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="error", **settings)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(f"--ray-address {address}: {' '.join(str(error).split())[:200]}") from None
+    # Workers start elsewhere and may not find the project; the function goes to them as it is.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     remote: Any = ray.remote(max_retries=RETRIES, num_cpus=1, retry_exceptions=[ChildProcessError])(run_shard)
     folders = shard_folders(output, shards)
     progress.start("evaluate on Ray", shards)

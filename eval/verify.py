@@ -155,12 +155,12 @@ def _companion(folder: Path, done: Verification, workers: int) -> None:
     for stem, document in studies.items():
         file = f"_data/studies/{stem}.json"
         done.expect(file, "study", document["study"], stem)
-        run = runs.get(document["run"])
-        if run is None:
+        measured = runs.get(document["run"])
+        if measured is None:
             done.wrong(file, "run", document["run"], f"a record _data/runs/{document['run']}.json")
             continue
-        done.expect(file, "run", run.get("study"), stem)
-        _weights(file, document.get("models", []), run, "name", done)
+        done.expect(file, "run", measured.get("study"), stem)
+        _weights(file, document.get("models", []), measured, "name", done)
     known = {*results, *(f"{stem}{WORST}" for stem in results), *map(collection_name, studies)}
     for name, samples in collections.items():
         file = f"_data/{name}.yml"
@@ -330,11 +330,14 @@ def _derived(
         if baseline not in models:
             done.wrong(file, "differences.baseline", baseline, f"one of {', '.join(models)}")
             continue
-        rows = [row for row in document["differences"] if row["baseline"] == baseline]
-        known = [row for row in rows if row["category"] in models and row["metric"] in names]
-        again = differences(table, [(models[row["category"]], row["metric"]) for row in known], models[baseline], seed)
-        for row, found in zip(known, again, strict=True):
-            _numbers(file, f"differences.{row['category']}.{row['metric']}", row, found, done)
+        known = [
+            entry
+            for entry in document["differences"]
+            if entry["baseline"] == baseline and entry["category"] in models and entry["metric"] in names
+        ]
+        asked = [(models[entry["category"]], entry["metric"]) for entry in known]
+        for entry, found in zip(known, differences(table, asked, models[baseline], seed), strict=True):
+            _numbers(file, f"differences.{entry['category']}.{entry['metric']}", entry, found, done)
     failed = {(row["clip"], row["category"]) for row in document["failures"]}
     expected = {(clip, category) for category, model in models.items() for clip in table.errors[model]}
     for clip, category in sorted(failed ^ expected):

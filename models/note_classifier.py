@@ -10,8 +10,9 @@ The level of a clip does not matter: the log-mel is measured from its own peak.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,8 @@ from models.training.task import Part, Recipe, TaskContext, TrainingSettings
 FRONTEND = MelConfig(sample_rate_hz=16_000, stft=StftConfig(4096, 1024, 4096), n_mels=320, f_max_hz=7_000.0)
 _SEMITONES = (-2, -1, 0, 1, 2)
 _DETUNINGS = (-0.2, 0.0, 0.2)
+
+Value = TypeVar("Value")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +194,7 @@ class NoteClassifierTask:
         tilt = ((2.0 * draws[:, 6] - 1.0) * settings.tilt_np)[:, None, None].to(mel)
         mel = mel + tilt * torch.linspace(-0.5, 0.5, mel.shape[1]).to(mel)[None, :, None]
         answers = self.answers[rows].clone()
-        answers[:, 0] = (answers[:, 0] + torch.tensor([round(s) for s in steps])).clamp(0, PITCHES - 1)
+        answers[:, 0] = (answers[:, 0] + torch.tensor(steps)).clamp(0, PITCHES - 1)
         return mel, answers.to(self.device)
 
     def losses(self, step: int) -> Iterator[tuple[str, Tensor]]:
@@ -234,7 +237,7 @@ class NoteClassifierTask:
         return self.network.state_dict()
 
 
-def _pick(values: tuple[float, ...], draw: float) -> float:
+def _pick(values: Sequence[Value], draw: float) -> Value:
     return values[min(len(values) - 1, int(draw * len(values)))]
 
 
@@ -314,8 +317,8 @@ class NoteClassifier:
             joined = torch.zeros(0, sum(sizes), dtype=torch.float64)
         else:
             joined = in_fixed_groups(waveform.to(self.device, torch.float32), 1, self._answers).cpu()
-        embedding, pitch, family = joined.split(sizes, 1)
-        return Judgement(pitch, family, embedding)
+        first, second = sizes[0], sizes[0] + sizes[1]
+        return Judgement(joined[:, first:second], joined[:, second:], joined[:, :first])
 
     def _answers(self, waveform: Tensor) -> Tensor:
         embedding, pitch, family = self.network(log_mel(waveform, FRONTEND))

@@ -76,7 +76,7 @@ class Kernel(Protocol):
         """Absolute value of a real array."""
 
     def matmul(self, a: Array, b: Array, out: Array) -> Array:
-        """Matrix product."""
+        """Matrix product; of several matrices and one, each by itself."""
 
     def cumulate(self, a: Array, out: Array) -> Array:
         """Running sum over the last axis."""
@@ -271,7 +271,7 @@ class _CudaKernel:
         return torch.abs(a, out=out)
 
     def matmul(self, a: Array, b: Array, out: Array) -> Array:
-        return torch.matmul(a, b, out=out)
+        return torch.matmul(a, b, out=out) if a.ndim == b.ndim else torch.bmm(a, b.expand(len(a), *b.shape), out=out)
 
     def cumulate(self, a: Array, out: Array) -> Array:
         return torch.cumsum(a, -1, out=out)

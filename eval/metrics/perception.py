@@ -77,18 +77,18 @@ def pesq(estimate: Tensor, reference: Tensor, *, sample_rate_hz: int, mode: str 
     return _scored(estimate, reference, sample_rate_hz, rate, "pesq", score)
 
 
-def stoi(estimate: Tensor, reference: Tensor, *, sample_rate_hz: int, extended: bool = False) -> Tensor:
+def stoi(estimate: Tensor, reference: Tensor, *, sample_rate_hz: int) -> Tensor:
     """Short-time objective intelligibility.
 
     For speech only. Mean correlation of the envelopes of fifteen third-octave bands over 0.4 s, without the pauses of
-    the reference. Higher is better; 1 for equal signals; not symmetric. Blind to level and to what lies above 4.3 kHz.
+    the reference. Higher is better; 1 for equal signals; not symmetric. Blind to level and to what lies above 4.3 kHz. The
+    extended form is left out: the package adds noise to it, so that no two calls agree.
 
     Args:
         estimate: Synthesised waveform, shape ``(..., time)``, full scale at 1.
         reference: Recorded waveform, same shape and sample rate.
         sample_rate_hz: Sample rate of both, at least 8 kHz; the package resamples to 10 kHz by its own polyphase
             filter, as the published results do.
-        extended: Whether to take the variant for modulated noise (ESTOI).
 
     Returns:
         Correlation per clip, shape ``(...)``, float64, in ``[-1, 1]``; ``nan`` where a signal is silent or less than
@@ -100,7 +100,7 @@ def stoi(estimate: Tensor, reference: Tensor, *, sample_rate_hz: int, extended: 
 
     Source:
         Taal et al., "An algorithm for intelligibility prediction of time-frequency weighted noisy speech", IEEE TASLP
-        19(7), 2011; Jensen and Taal, IEEE/ACM TASLP 24(11), 2016, for the extended form.
+        19(7), 2011.
     """
     if sample_rate_hz < 8_000:
         raise ValueError(f"sample_rate_hz is {sample_rate_hz}; STOI needs 8000 Hz or more")
@@ -111,7 +111,7 @@ def stoi(estimate: Tensor, reference: Tensor, *, sample_rate_hz: int, extended: 
     def score(ours: Floats, theirs: Floats) -> float:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            found = float(package(theirs, ours, sample_rate_hz, extended=extended))
+            found = float(package(theirs, ours, sample_rate_hz))
         return math.nan if found == _STOI_TOO_SHORT else found
 
     return _scored(estimate, reference, sample_rate_hz, sample_rate_hz, "pystoi", score)

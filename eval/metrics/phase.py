@@ -143,6 +143,8 @@ def _step_error(
             found, wanted = steps(ours), steps(theirs)
             weights = np.abs(wanted)
             gap = np.abs(np.angle(found * wanted.conj()))
+            # Rounding leaves equal steps a trace apart.
+            gap[found == wanted] = 0
             gap[found == 0] = math.pi / 2
             weight += float(weights.sum())
             error += float((weights * gap).sum())
@@ -206,7 +208,7 @@ def border_phase_coherence(
             weight += float(np.abs(wanted).sum())
             turned = (found * wanted.conj()).real
             kept += float(np.divide(turned, size, out=np.zeros(size.shape), where=size > 0).sum())
-        return _scalar(kept / weight if weight else math.nan)
+        return _scalar(max(-1.0, min(1.0, kept / weight)) if weight else math.nan)
 
     return per_clip(estimate, reference, value)
 

@@ -74,10 +74,9 @@ class Tile:
             self._memo[key] = self.kernel.at_least(self.bands(bank), floor, out)
             return out
         for rows, columns, weights in bank.blocks:
-            product = self.kernel.buffer("band block", (frames, rows.stop - rows.start), single=single)
-            # One product for all signals would round equal rows differently, depending on where they stand in it.
-            for values, bands in zip(self._magnitudes, out, strict=True):
-                bands[:, rows] = self.kernel.matmul(values[:, columns], weights, product)
+            product = self.kernel.buffer("band block", (signals, frames, rows.stop - rows.start), single=single)
+            # A product per signal: one for all would round equal rows differently, by where they stand in it.
+            out[:, :, rows] = self.kernel.matmul(self._magnitudes[:, :, columns], weights, product)
         self._memo[key] = out
         return out
 

@@ -202,10 +202,13 @@ def si_sdr(estimate: Tensor, reference: Tensor, *, zero_mean: bool = True, eps: 
         kernel = kernel_for(e.device)
         pair = [kernel.from_tensor(e), kernel.from_tensor(r)]
         if zero_mean:
-            pair = [a - kernel.total(a) / e.numel() for a in pair]
+            pair = [
+                kernel.subtract(a, kernel.total(a) / e.numel(), kernel.like(f"centred {row}", a))
+                for row, a in enumerate(pair)
+            ]
         sums = kernel.to_tensor([kernel.dot(*pair), kernel.dot(pair[1], pair[1]), kernel.dot(pair[0], pair[0])])
         scale = (sums[0] + eps) / (sums[1] + eps)
-        target = pair[1] * (scale if e.is_cuda else float(scale))
+        target = kernel.multiply(pair[1], scale if e.is_cuda else float(scale), kernel.like("target", pair[1]))
         gap = kernel.subtract(target, pair[0], kernel.buffer("gap", (e.numel(),)))
         signal, error = kernel.to_tensor([kernel.dot(target, target), kernel.dot(gap, gap)])
         if not eps:

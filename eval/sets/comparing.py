@@ -216,7 +216,7 @@ def _class_score(name: str, estimate: EmbeddedSet, reference: EmbeddedSet, setti
     if labelled and estimate.pitches is None:
         reason = "not every estimate has a pitch; names like bass_electronic_018-060-075 tell one"
         return SetScore(name, None, "skipped", reason, len(ours), len(reference.vectors))
-    labels = {"labels": estimate.pitches, "reference_labels": reference.pitches} if labelled else {}
+    labels: dict[str, Any] = {"labels": estimate.pitches, "reference_labels": reference.pitches} if labelled else {}
     return score_classes(name, ours, theirs, **labels, **settings)
 
 

@@ -61,15 +61,15 @@ class Vector:
 
 
 class Embedding(Protocol):
-    """Turns clips into vectors.
+    """Turns clips into vectors."""
 
-    Attributes:
-        name: Identifier in results.
-        sample_rate_hz: The rate that it hears; ``None`` where any rate from 15.2 kHz will do.
-    """
+    @property
+    def name(self) -> str:
+        """Identifier in results."""
 
-    name: str
-    sample_rate_hz: int | None
+    @property
+    def sample_rate_hz(self) -> int | None:
+        """The rate that it hears; ``None`` where any rate from 15.2 kHz will do."""
 
     def embed(self, waveform: NDArray[Any], sample_rate_hz: int) -> Vector:
         """Vector of one clip ``(time,)``, full scale at 1.
@@ -123,7 +123,8 @@ def mel_power(clip: Floats, sample_rate_hz: int, bands: int) -> Floats:
 
 def decibels(power: Floats) -> Floats:
     """Levels in dB, floored `RANGE_DB` under the strongest one."""
-    return 10.0 * np.log10(np.maximum(power, power.max() * 10.0 ** (-RANGE_DB / 10.0)))
+    out: Floats = 10.0 * np.log10(np.maximum(power, power.max() * 10.0 ** (-RANGE_DB / 10.0)))
+    return out
 
 
 def mean_and_deviation(rows: Floats) -> Floats:

@@ -76,8 +76,8 @@ class NeighbourPlan:
             a, b = np.flatnonzero(estimate[:, i]), np.flatnonzero(reference[:, i])
             if min(len(a), len(b)) <= self.neighbours:
                 raise Undefined(f"{min(len(a), len(b))} clips on a side are too few for {self.neighbours} neighbours")
-            parts = (self.distances[np.ix_(rows, columns)] for rows, columns in ((a, a), (b, b), (a, b)))
-            out[i] = measures(*parts, neighbours=self.neighbours)[self.measure]
+            within_a, within_b, between = (self.distances[np.ix_(*side)] for side in ((a, a), (b, b), (a, b)))
+            out[i] = measures(within_a, within_b, between, self.neighbours)[self.measure]
         return out
 
 

@@ -314,13 +314,11 @@ def _bca(
             continue
         mean = sums.sum() / sizes.sum()
         left_out = (sums.sum() - sums) / (sizes.sum() - sizes)
-        deviations = left_out.mean() - left_out
-        spread = float((deviations**2).sum())
+        spread, acceleration = jackknife(left_out)
         # Equal values leave rounding errors behind, which are no spread.
-        if spread <= (1e-14 * max(abs(mean), np.abs(sums / sizes).max())) ** 2:
+        if spread <= 1e-14 * max(abs(mean), np.abs(sums / sizes).max()):
             spans[index] = (None, None, f"no interval: all {noun}s are equal")
             continue
-        acceleration = float((deviations**3).sum()) / (6 * spread**1.5)
         whole, unit = whole_numbers((sums - mean * sizes)[:, None])
         even = bool((sizes == sizes[0]).all())
         tables.append(whole if even else np.concatenate([whole, sizes[:, None]], axis=1))
@@ -331,11 +329,25 @@ def _bca(
         weight = sums[:, 1] if sums.shape[1] == 2 else sizes.sum()
         offsets = sums[:, 0] / weight
         centre = table[:, 0].sum() / sizes.sum()
+        # Draws that give the mean itself but for the rounding to whole numbers count as equal to it.
+        offsets[np.abs(offsets - centre) <= len(table) / np.min(weight)] = centre
         noun = "group" if grouped[index] else "value"
         low, high, name = bca_ends(offsets, centre, acceleration, level)
         ends = mean + np.array([low, high]) * unit[0]
         spans[index] = (float(ends[0]), float(ends[1]), f"{name.format(noun=noun)}")
     return spans
+
+
+def jackknife(left_out: Floats) -> tuple[float, float]:
+    """Spread and acceleration of a statistic, from its values without each unit in turn."""
+    deviations = left_out.mean() - left_out
+    largest = float(np.abs(deviations).max())
+    if largest == 0:
+        return 0.0, 0.0
+    # Relative to the largest, so that no power of a very small or large number is lost.
+    deviations = deviations / largest
+    squares = float((deviations**2).sum())
+    return largest * math.sqrt(squares), float((deviations**3).sum()) / (6 * squares**1.5)
 
 
 def bca_ends(draws: Floats, observed: float, acceleration: float, level: float) -> tuple[float, float, str]:

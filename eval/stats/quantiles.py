@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.stats.draws import Floats, counted, resampled_positions
-from eval.stats.intervals import bca_ends, check_settings, finite_numbers
+from eval.stats.intervals import bca_ends, check_settings, finite_numbers, jackknife
 
 Integers = NDArray[np.int64]
 _ROWS = 1 << 16
@@ -148,10 +148,8 @@ def _one(
         method = "no interval: all values are equal"
     else:
         draws, left_out = _plain(ordered, q, resamples, seed) if grouped is None else grouped
-        deviations = left_out.mean() - left_out
-        spread = float((deviations**2).sum())
-        # A quantile that no single unit moves has no skewness that could be estimated.
-        acceleration = 0.0 if spread == 0 else float((deviations**3).sum()) / (6 * spread**1.5)
+        # A quantile that no single unit moves has no skewness that could be estimated, and gets an acceleration of 0.
+        _, acceleration = jackknife(left_out)
         low, high, name = bca_ends(draws, value, acceleration, level)
         method = name.format(noun=noun)
     made = 0 if low is None else resamples

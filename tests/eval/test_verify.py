@@ -136,7 +136,7 @@ def test_a_picture_or_an_altered_hash_in_a_manifest_is_found(companion: Path) ->
     def change(document: Any) -> None:
         first = next(iter(document.values()))
         first["files"]["halver"]["wav"]["bytes"] = 3
-        first["files"]["original"]["flac"]["path"] = "../outside.flac"
+        first["files"]["original"]["flac"]["path"] = "assets/audio/tones/nosuch.flac"
         first["scores"]["halver"]["log_mel_l1"]["value"] = 0.25
         first["systems"]["halver"]["run"] = "nosuch"
 
@@ -145,6 +145,14 @@ def test_a_picture_or_an_altered_hash_in_a_manifest_is_found(companion: Path) ->
     assert any(where.startswith("bytes (of _data/tones.yml") for where in fields)
     for end in ("files.original.flac.path", "scores.halver.log_mel_l1.value", "systems.halver.run"):
         assert any(where.endswith(end) for where in fields)
+
+
+def test_a_path_out_of_the_folder_is_found(companion: Path) -> None:
+    edit_yaml(
+        companion / "_data" / "tones.yml",
+        lambda d: next(iter(d.values()))["files"]["original"]["flac"].update(path="../outside.flac"),
+    )
+    assert ("_data/tones.yml", "the document") in found(companion)
 
 
 def test_clips_chosen_otherwise_are_found(companion: Path) -> None:

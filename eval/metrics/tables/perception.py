@@ -53,20 +53,6 @@ ROWS: tuple[Metric, ...] = (
         blind_to=f"{_SPEECH}level, pauses of the reference, and what lies above 4.3 kHz",
         source='Taal et al., "An algorithm for intelligibility prediction", IEEE TASLP 19(7), 2011; resampled to '
         "10 kHz by pystoi's polyphase filter",
-        parameters={"extended": False},
-        undefined_at={"nan": "less than 0.4 s of the reference is not a pause"},
-    ),
-    _listener(
-        "estoi",
-        "Extended STOI",
-        "stoi",
-        "1",
-        "pystoi",
-        higher_is_better=True,
-        value_range="[-1, 1]",
-        blind_to=f"{_SPEECH}level, pauses of the reference, and what lies above 4.3 kHz",
-        source="Jensen and Taal, IEEE/ACM TASLP 24(11), 2016; resampled to 10 kHz by pystoi's polyphase filter",
-        parameters={"extended": True},
         undefined_at={"nan": "less than 0.4 s of the reference is not a pause"},
     ),
     _listener(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import math
 import sys
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from eval.metrics import perception
 from eval.metrics.scoring import score_batch
 from tests.signals import noise
+
+# In the package the name stands for the rows of the table.
+perception = importlib.import_module("eval.metrics.perception")
 
 
 def needs(package: str) -> pytest.MarkDecorator:
@@ -68,13 +71,12 @@ def test_pesq_without_an_answer_is_not_a_number() -> None:
 
 
 @needs("pystoi")
-@pytest.mark.parametrize("extended", [False, True])
-def test_stoi_is_the_packages(extended: bool) -> None:
+def test_stoi_is_the_packages() -> None:
     from pystoi import stoi
 
     estimate, reference = tensors()
-    found = float(perception.stoi(estimate, reference, sample_rate_hz=16_000, extended=extended))
-    assert found == pytest.approx(stoi(reference.numpy(), estimate.numpy(), 16_000, extended=extended), abs=1e-12)
+    found = float(perception.stoi(estimate, reference, sample_rate_hz=16_000))
+    assert found == pytest.approx(stoi(reference.numpy(), estimate.numpy(), 16_000), abs=1e-12)
     assert 0.1 < found < 1
 
 

@@ -106,7 +106,7 @@ def test_a_band_turned_by_itself_shows_at_its_border_only() -> None:
     estimate = torch.fft.irfft(spectrum, reference.numel())
     at = border_phase_coherence(estimate, reference, sample_rate_hz=RATE, edges_hz=(2000.0,))
     beside = border_phase_coherence(estimate, reference, sample_rate_hz=RATE, edges_hz=(3000.0,))
-    assert float(beside) > 0.999
+    assert float(beside) > 0.99
     assert float(at) < 0.6
     assert math.isnan(border_phase_coherence(estimate, reference, sample_rate_hz=RATE, edges_hz=(9000.0,)))
 

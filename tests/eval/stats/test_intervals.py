@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from eval.stats import holm, mean_interval, paired_difference
+from eval.stats import holm, mean_interval, mean_intervals, paired_difference, paired_differences
 
 
 def sample(count: int, seed: int = 0) -> np.ndarray:
@@ -228,3 +228,68 @@ def test_holms_correction() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_many_columns_say_what_each_says_alone() -> None:
+    columns = [sample(n, n) for n in (30, 30, 31, 1, 0, 30)] + [np.full(30, 2.0)]
+    groups = [None, [i % 7 for i in range(30)], None, None, None, [i // 4 for i in range(30)], None]
+    alone = [mean_interval(c, seed=4, groups=g) for c, g in zip(columns, groups, strict=True)]
+    assert mean_intervals(columns, seed=4, groups=groups) == alone
+    pairs = [(sample(30, k).tolist(), sample(30, k + 9).tolist()) for k in range(4)]
+    pairs[2][0][5] = None
+    single = [paired_difference(a, b, seed=4, groups=groups[1]) for a, b in pairs]
+    assert paired_differences(pairs, seed=4, groups=groups[1]) == single
+
+
+def test_no_bit_depends_on_threads_or_company() -> None:
+    columns = [sample(3000, k) for k in range(5)]
+    one = mean_intervals(columns, seed=1, resamples=2000)
+    assert mean_intervals(columns, seed=1, resamples=2000, threads=3) == one
+    assert mean_intervals(columns[3:4], seed=1, resamples=2000) == one[3:4]
+    pairs = [(c.tolist(), columns[0].tolist()) for c in columns[1:]]
+    tests = paired_differences(pairs, seed=1, resamples=100, permutations=2000)
+    assert paired_differences(pairs, seed=1, resamples=100, permutations=2000, threads=2) == tests
+    assert paired_differences(pairs[2:3], seed=1, resamples=100, permutations=2000) == tests[2:3]
+
+
+def test_draws_that_equal_the_mean_count_as_such() -> None:
+    # Half of the clips are right: draws below the mean are as many as above, and the interval is symmetric.
+    found = mean_interval([0.0, 0.1] * 30, seed=0, resamples=40_000)
+    assert found.high - found.mean == pytest.approx(found.mean - found.low, abs=0.1 / 60 + 1e-12)
+    values = [0.1 * (i % 7) for i in range(60)]
+    plain, scaled = mean_interval(values, seed=3), mean_interval([10 * v for v in values], seed=3)
+    assert (scaled.low, scaled.high) == pytest.approx((10 * plain.low, 10 * plain.high), rel=1e-12)
+
+
+def test_tiny_and_huge_values_keep_their_intervals() -> None:
+    values = sample(40)
+    plain = mean_interval(values, seed=0)
+    for scale in (1e-300, 1e-20, 1e20, 1e300):
+        scaled = mean_interval(values * scale, seed=0)
+        assert scaled.low == pytest.approx(plain.low * scale, rel=1e-9)
+        assert scaled.high == pytest.approx(plain.high * scale, rel=1e-9)
+
+
+# Ends of two intervals, one of groups, of a difference with its p: what documents of the first version state.
+GOLDEN = (
+    5.599889077704469, 7.158140979175898, 5.382467584487939, 7.239892161634949, -7.2060711742374775,
+    -3.9433585444701857, 9.999000099990002e-05,
+)  # fmt: skip
+
+
+def test_numbers_stay_those_that_documents_were_made_with() -> None:
+    values = [((7 * i * i + 3 * i) % 101 + i / 7) ** 0.5 for i in range(40)]
+    alone = mean_interval(values, seed=11)
+    grouped = mean_interval(values, seed=11, groups=[i // 3 for i in range(40)])
+    gap = paired_difference(values, [x * x / 4 for x in values], seed=11)
+    found = (alone.low, alone.high, grouped.low, grouped.high, gap.low, gap.high, gap.p_value)
+    assert found == pytest.approx(GOLDEN, rel=1e-11)
+
+
+@pytest.mark.slow
+def test_eight_systems_thirty_metrics_and_five_thousand_clips_take_ten_seconds_on_two_cores() -> None:
+    table = np.random.default_rng(0).gamma(2.0, size=(30, 8, 5000))
+    started = time.process_time()
+    mean_intervals([column for metric in table for column in metric], seed=0)
+    paired_differences([(m[k].tolist(), m[0].tolist()) for m in table for k in range(1, 8)], seed=0)
+    assert time.process_time() - started < 20.0
