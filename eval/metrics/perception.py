@@ -81,8 +81,8 @@ def stoi(estimate: Tensor, reference: Tensor, *, sample_rate_hz: int) -> Tensor:
     """Short-time objective intelligibility.
 
     For speech only. Mean correlation of the envelopes of fifteen third-octave bands over 0.4 s, without the pauses of
-    the reference. Higher is better; 1 for equal signals; not symmetric. Blind to level and to what lies above 4.3 kHz. The
-    extended form is left out: the package adds noise to it, so that no two calls agree.
+    the reference. Higher is better; 1 for equal signals; not symmetric. Blind to level and to what lies above 4.3 kHz.
+    The extended form is left out: the package adds noise to it, so that no two calls agree.
 
     Args:
         estimate: Synthesised waveform, shape ``(..., time)``, full scale at 1.
