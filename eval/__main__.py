@@ -175,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_sets_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_sets_verb(verbs: argparse._SubParsersAction[_Parser]) -> None:
     """The verb that compares two folders as crowds."""
     sets = verbs.add_parser(
         "sets",

@@ -7,6 +7,7 @@ folder have to lie where every machine sees them under the same path.
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -76,7 +77,7 @@ def run_on_ray(
         EarwitnessError: If a shard failed again and again.
     """
     try:
-        import ray
+        ray: Any = importlib.import_module("ray")
     except ImportError:
         raise InputError("--engine ray needs the package ray; pip install 'earwitness[ray]'") from None
     progress = progress or Silent()

@@ -205,7 +205,8 @@ def _check_runs(name: str) -> None:
 
     study = study_of(name)
     shown = f"; python -m eval study {study} measures it" if study else ""
-    raise InputError(f"model {name!r} is a generator and turns no clip into another{shown}")
+    kind = registry.entry(name).kind
+    raise InputError(f"model {name!r} is a {kind} and turns no clip into another{shown}")
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def auraloss_stft_batch(
     """
     settings = Stft(n_fft, hop_length, win_length)
     made, wanted = (stft(signal, settings).abs().clamp_min(1e-4) for signal in _batched(estimate, reference))
-    convergence = torch.linalg.vector_norm(wanted - made) / torch.linalg.vector_norm(wanted)
+    convergence: Tensor = torch.linalg.vector_norm(wanted - made) / torch.linalg.vector_norm(wanted)
     log = (wanted.log() - made.log()).abs().mean()
     return convergence_weight * convergence + log_weight * log + linear_weight * (wanted - made).abs().mean()
 

@@ -67,7 +67,8 @@ def onset_times(
     highest = float(strength.max())
     if not highest > 0:
         return np.zeros(0)
-    return _peaks(strength / highest, sample_rate_hz / hop_length) * (hop_length / sample_rate_hz)
+    frames = _peaks(strength / highest, sample_rate_hz / hop_length).astype(np.float64)
+    return frames * (hop_length / sample_rate_hz)
 
 
 def _peaks(strength: Floats, frames_per_second: float) -> NDArray[np.intp]:

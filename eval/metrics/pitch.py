@@ -207,10 +207,11 @@ def raw_pitch_accuracy(
 
 
 def _cents(ours: NDArray[np.float64], theirs: NDArray[np.float64], fold_octaves: bool) -> NDArray[np.float64]:
-    cents = 1200 * np.log2(ours / theirs)
+    cents: NDArray[np.float64] = 1200 * np.log2(ours / theirs)
     if fold_octaves:
         cents = cents - 1200 * np.round(cents / 1200)
-    return np.abs(cents)
+    magnitude: NDArray[np.float64] = np.abs(cents)
+    return magnitude
 
 
 def _compare(

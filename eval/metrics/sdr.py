@@ -50,10 +50,10 @@ def sdr(estimate: Tensor, reference: Tensor, *, taps: int = 512, zero_mean: bool
     def value(e: Tensor, r: Tensor) -> Tensor:
         if r.numel() < taps:
             raise ValueError(f"the clip has {r.numel()} samples, the filter needs at least taps = {taps}")
-        pair = [signal.cpu().numpy() for signal in (e, r)]
+        made, wanted = (signal.cpu().numpy() for signal in (e, r))
         if zero_mean:
-            pair = [signal - signal.mean() for signal in pair]
-        return torch.tensor(_ratio_db(*pair, taps), dtype=torch.float64, device=e.device)
+            made, wanted = made - made.mean(), wanted - wanted.mean()
+        return torch.tensor(_ratio_db(made, wanted, taps), dtype=torch.float64, device=e.device)
 
     return per_clip(estimate, reference, value)
 

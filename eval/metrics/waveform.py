@@ -166,7 +166,7 @@ def segmental_snr(
 def _weighted_energies(signal: Tensor, weights: Tensor, hop: int) -> Tensor:
     """Energy of every frame under a weight; a few frames at a time, so that memory stays flat."""
     frames = signal.square().unfold(0, len(weights), hop)
-    return torch.cat([(part * weights).sum(-1) for part in frames.split(1024)])
+    return torch.cat([(part * weights).sum(-1) for part in torch.split(frames, 1024)])
 
 
 def si_sdr(estimate: Tensor, reference: Tensor, *, zero_mean: bool = True, eps: float = 0.0) -> Tensor:

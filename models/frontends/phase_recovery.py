@@ -124,7 +124,8 @@ def mel_to_magnitude_nnls(mel: Tensor, config: MelConfig, *, iterations: int = 6
 
 @functools.lru_cache(maxsize=8)
 def _pseudo_inverse(config: MelConfig) -> Tensor:
-    return torch.linalg.pinv(mel_filterbank(config))
+    inverse: Tensor = torch.linalg.pinv(mel_filterbank(config))
+    return inverse
 
 
 @functools.lru_cache(maxsize=8)
