@@ -411,8 +411,8 @@ def test_kills_lose_nothing_and_nothing_is_done_twice(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_one_line_and_what_was_done_stays(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "in", 12, duration_s=0.2)
-    write(folder / "clip_0008.wav", tone(900, 2.0))
-    child = start(folder, tmp_path / "out", tmp_path / "log", 0.0, 100_000)
+    write(folder / "clip_0008.wav", tone(900, 6.0))
+    child = start(folder, tmp_path / "out", tmp_path / "log", 0.0, 300_000)
     output, problem = child.communicate(timeout=120)
     assert child.returncode == 1 and output == ""
     assert problem.startswith("error: ") and problem.count("\n") == 1 and "cannot be written" in problem
