@@ -16,7 +16,7 @@ from typing import Any
 
 from eval.merge import MergeReport, merge_stores
 from eval.protocols import Progress, Silent
-from eval.results import ResultsStore
+from eval.results import FILE_NAME, ResultsStore
 from models.errors import EarwitnessError, InputError
 
 RETRIES = 5
@@ -110,4 +110,4 @@ def run_on_ray(
     progress.finish()
     with ResultsStore(output) as store:
         # A shard without clips has made no store.
-        return merge_stores(store, [folder for folder in folders if (folder / "results.sqlite").is_file()])
+        return merge_stores(store, [folder for folder in folders if (folder / FILE_NAME).is_file()])

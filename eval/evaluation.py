@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.corpora import open_corpus
 from eval.corpora.base import FolderCorpus
-from eval.external import identity, is_external, read_external
+from eval.external import is_external, read_external
 from eval.metrics import chosen, definition
 from eval.protocols import Progress, System
 from eval.results import ResultsStore
@@ -176,7 +176,7 @@ def system_entries(models: Sequence[str], device: str = "cpu") -> list[SystemEnt
             if any(entry.name == external.name for entry in entries):
                 raise InputError(f"model {external.name!r} is named twice")
             load_external = partial(external.load, device)
-            entries.append(SystemEntry(external.name, identity(external), load_external, external.summary))
+            entries.append(SystemEntry(external.name, external.key(), load_external, external.summary))
             continue
         name, _, folder = text.partition("@")
         checkpoint = Path(folder) if folder else None

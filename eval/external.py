@@ -31,7 +31,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
-import json
 import shlex
 import subprocess
 import tempfile
@@ -47,13 +46,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from eval.protocols import System
+from eval.score import audio_files
 from models.errors import EarwitnessError, InputError, system_reason
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SUFFIXES = (".yml", ".yaml")
-_AUDIO = (".wav", ".flac", ".ogg", ".oga", ".mp3")
 _FIELDS: Mapping[str, tuple[type, ...]] = MappingProxyType(
     {
         "name": (str,),
@@ -369,18 +368,7 @@ class _FolderSystem(_ExternalSystem):
 
     def __init__(self, external: External, device: str) -> None:
         super().__init__(external, device)
-        root = external.place(external.target)
-        if not root.is_dir():
-            raise InputError(f"{external.path}: target {external.target!r} is no folder")
-        self._files: dict[str, Path] = {}
-        for path in sorted(root.rglob("*")):
-            if path.suffix.lower() in _AUDIO and path.is_file():
-                key = path.relative_to(root).with_suffix("").as_posix()
-                if key in self._files:
-                    raise InputError(f"{root}: {self._files[key].name!r} and {path.name!r} have one name; keep one")
-                self._files[key] = path
-        if not self._files:
-            raise InputError(f"{root}: holds no audio files ({', '.join(_AUDIO)})")
+        self._files = audio_files(external.place(external.target))
 
     def reconstruct(
         self, waveform: Tensor, *, sample_rate_hz: int, seeds: Sequence[int], clip_ids: Sequence[str] = ()
@@ -460,8 +448,3 @@ _KINDS: Mapping[str, Callable[[External, str], System]] = MappingProxyType(
         "onnx": _OnnxSystem,
     }
 )
-
-
-def identity(external: External) -> str:
-    """Hash that stands for the model in results, ready to be mixed with that of the harness."""
-    return hashlib.sha256(json.dumps([external.key(), external.kind]).encode()).hexdigest()

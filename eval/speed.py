@@ -8,8 +8,7 @@ best batch is reported beside batch 1. The interval is that of the mean over the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -90,17 +89,14 @@ class SystemSpeed:
         return asdict(self)
 
 
-@contextmanager
-def _threads(count: int | None) -> Iterator[int]:
+def _threads(count: int | None) -> int:
     """The number of threads of this process; a change of it within one breaks batched algebra in some torches."""
     import torch
 
-    if count is not None and count != torch.get_num_threads():
-        raise InputError(
-            f"threads is {count}, this process has {torch.get_num_threads()}; set OMP_NUM_THREADS={count} before it"
-            " starts"
-        )
-    yield torch.get_num_threads()
+    used = torch.get_num_threads()
+    if count is not None and count != used:
+        raise InputError(f"threads is {count}, this process has {used}; set OMP_NUM_THREADS={count} before it starts")
+    return used
 
 
 def measure_speed(
@@ -142,25 +138,25 @@ def measure_speed(
         with torch.no_grad():
             system.reconstruct(rows.to(device), sample_rate_hz=rate, seeds=[seed + i for i in range(len(rows))])
 
-    with _threads(threads) as used:
-        tried: list[BatchSpeed] = []
-        failed = None
-        batch = 1
-        while batch <= largest_batch:
-            try:
-                tried.append(_batch(call, noise[:batch], device, seconds, clip_s))
-            except (MemoryError, torch.OutOfMemoryError):
-                failed = batch
-                break
-            if len(tried) > 1 and tried[-1].pace < GAIN * tried[-2].pace:
-                break
-            batch *= 2
-        if not tried:
-            raise InputError(f"speed: {system.name}: not even one clip of {clip_s} s fits into memory")
+    used = _threads(threads)
+    tried: list[BatchSpeed] = []
+    failed = None
+    batch = 1
+    while batch <= largest_batch:
+        try:
+            tried.append(_batch(call, noise[:batch], device, seconds, clip_s))
+        except (MemoryError, torch.OutOfMemoryError):
+            failed = batch
+            break
+        if len(tried) > 1 and tried[-1].pace < GAIN * tried[-2].pace:
+            break
+        batch *= 2
+    if not tried:
+        raise InputError(f"speed: {system.name}: not even one clip of {clip_s} s fits into memory")
+    call(short)
+    with stopwatch(device) as watch:
         call(short)
-        with stopwatch(device) as watch:
-            call(short)
-        macs = _multiply_adds(call, noise[:1])
+    macs = _multiply_adds(call, noise[:1])
     return SystemSpeed(
         model=system.name,
         device=device,
