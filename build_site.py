@@ -12,6 +12,8 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,45 @@ if TYPE_CHECKING:
     from paper_site.build import BuildReport
 
 PROJECT = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Command:
+    """A job other than building: ``python build_site.py NAME …``.
+
+    Attributes:
+        help: One line for ``--help``.
+        arguments: Adds its arguments to its own parser.
+        run: Does it and returns the exit status.
+    """
+
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def _new_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder to make; it must be empty or not exist")
+    parser.add_argument("--title", metavar="T", help="title of the paper")
+
+
+def _new(options: argparse.Namespace) -> int:
+    from paper_site.errors import SiteError
+    from paper_site.starter import start_companion
+
+    try:
+        made = start_companion(options.folder, title=options.title)
+    except SiteError as wrong:
+        return _fail(wrong)
+    print(f"new companion in {options.folder}: {', '.join(made)}")
+    print(f"next: python build_site.py --source {shlex.quote(str(options.folder))} --serve")
+    return 0
+
+
+# A further command is one line here.
+COMMANDS: dict[str, Command] = {
+    "new": Command("start a companion for another paper", _new_arguments, _new),
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--render-only", action="store_true", help="evaluate nothing, render what is there")
     parser.add_argument("--serve", action="store_true", help="then serve the site, and build again when a file changes")
     parser.add_argument("--port", type=int, default=8000, metavar="P", help="port to serve on (default: 8000)")
+    commands = parser.add_subparsers(title="commands in place of building", dest="action", metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        command.arguments(
+            commands.add_parser(name, help=command.help, description=f"{command.help[:1].upper()}{command.help[1:]}.")
+        )
     return parser
 
 
@@ -118,6 +164,8 @@ def _serve(source: Path, destination: Path, port: int, problem: Exception | None
 def main(arguments: list[str] | None = None) -> int:
     """Run the main job; returns the exit status."""
     options = _parser().parse_args(arguments)
+    if options.action:
+        return COMMANDS[options.action].run(options)
     source: Path = options.source
     destination: Path = options.destination or source / "_site"
     try:
