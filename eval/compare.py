@@ -18,6 +18,7 @@ from typing import Any
 
 from eval.recorded import Recorded, StoreContents, column_name, open_recorded, shown
 from eval.summary import LEVEL, RESAMPLES, clusters
+from eval.summary import gaps as paired_gaps
 from models.errors import InputError
 
 ALPHA = 0.05
@@ -57,6 +58,8 @@ class Delta:
         p: p of "no difference", corrected for all comparisons; None where nothing could be tested.
         verdict: One of better, worse, within noise, equal, not comparable.
         reason: Why they are not comparable, or what the verdict rests on beside p.
+        d: Paired Cohen's d of the change; None where values are not paired or do not spread.
+        detectable: Smallest true change that one test at 5 % would have found here in four cases of five.
     """
 
     metric: str
@@ -70,6 +73,8 @@ class Delta:
     p: float | None
     verdict: str
     reason: str = ""
+    d: float | None = None
+    detectable: float | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,7 @@ def record_changes(a: Recorded, b: Recorded) -> list[Change]:
         gone = " and ".join(str(r.path) for r in (a, b) if r.run is None)
         changes.append(Change(f"record of the run of {gone}", None, None, numbers=False))
     _each(changes, "corpus", _corpus(a), _corpus(b))
+    changes += _clip_changes(_clips(a), _clips(b))
     models_a, models_b = _models(a), _models(b)
     for name in dict.fromkeys([*models_a, *models_b]):
         if name in models_a and name in models_b:
@@ -192,6 +198,31 @@ def _corpus(recorded: Recorded) -> Mapping[str, Any]:
     return {key: corpus[key] for key in keys if key in corpus}
 
 
+def _clips(recorded: Recorded) -> Mapping[str, str | None] | None:
+    """Clip to the hash of its samples, as far as they are recorded one by one."""
+    listed = (recorded.run or {}).get("clip_list")
+    if isinstance(listed, Mapping):
+        return listed
+    return None if recorded.rows is None else {name: row.pcm_sha256 for name, row in recorded.rows.clips.items()}
+
+
+def _clip_changes(before: Mapping[str, str | None] | None, after: Mapping[str, str | None] | None) -> list[Change]:
+    """Which clips came, went or have other samples."""
+    if before is None or after is None:
+        return []
+    found = (
+        ("with other samples", [name for name in before if name in after and before[name] != after[name]]),
+        ("of the first alone", [name for name in before if name not in after]),
+        ("of the second alone", [name for name in after if name not in before]),
+    )
+    return [Change(f"clips {what}: {_named(sorted(names))}", None, None) for what, names in found if names]
+
+
+def _named(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
 def _models(recorded: Recorded) -> dict[str, dict[str, Any]]:
     """What is recorded of every system that can change what it makes."""
     found: dict[str, dict[str, Any]] = {}
@@ -243,7 +274,7 @@ def _paired(
     seed: int,
     threads: int | None,
 ) -> list[Delta]:
-    from eval.stats import holm, paired_differences
+    from eval.stats import effect_size, holm, paired_differences, smallest_difference
     from eval.stats.draws import default_threads
 
     sides = (a.path, b.path)
@@ -300,9 +331,13 @@ def _paired(
         lost = [sum(x is None for x in column) for column in columns[index]]
         if lost[0] != lost[1] and verdict != UNKNOWN:
             reason = f"{lost[0]} clips without a value, {lost[1]} before" + (f"; {reason}" if reason else "")
+        apart, groups = paired_gaps(*columns[index], held)
         deltas.append(
-            Delta(name, model, before, after, gap.mean, gap.low, gap.high, gap.n, p_values.get(index), verdict, reason)
-        )
+            Delta(
+                name, model, before, after, gap.mean, gap.low, gap.high, gap.n, p_values.get(index), verdict, reason,
+                effect_size(apart).d, smallest_difference(apart, groups=groups),
+            )
+        )  # fmt: skip
     return deltas
 
 
@@ -395,6 +430,8 @@ def _aggregated(a: Recorded, b: Recorded, notes: list[str]) -> list[Delta]:
                 min(one[model, name]["n_ok"], two[model, name]["n_ok"]), p_values.get(index), verdict, reason,
             )
         )  # fmt: skip
+        if (moved := _moved(one[model, name], two[model, name])) is not None:
+            notes.append(f"{name} of {model}: {moved}")
     lost = [_failed(found) for found in (one, two)]
     for model in models:
         before, after = lost[0].get(model, 0), lost[1].get(model, 0)
@@ -406,6 +443,14 @@ def _aggregated(a: Recorded, b: Recorded, notes: list[str]) -> list[Delta]:
             )
         )  # fmt: skip
     return deltas
+
+
+def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
+    """What became of a system's place among the others, where both documents state it."""
+    places = [row.get("rank") for row in (before, after)]
+    if places[0] is None or places[1] is None or places[0] == places[1]:
+        return None
+    return f"rank {places[0]:g} before, {places[1]:g} now"
 
 
 _Means = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -483,8 +528,12 @@ def _delta_text(delta: Delta) -> str:
         parts.append(f"difference {delta.difference:.3g} ({delta.low:.3g} to {delta.high:.3g})")
     if delta.p is not None:
         parts.append("corrected p < 0.001" if delta.p < 0.001 else f"corrected p {delta.p:.3f}")
+    if delta.d is not None and delta.verdict in (BETTER, WORSE):
+        parts.append(f"d {delta.d:.2f}")
     if delta.n:
         parts.append(f"{delta.n} clips")
+    if delta.detectable and delta.verdict == NOISE:
+        parts.append(f"a change of {delta.detectable:.2g} could have been found")
     if delta.reason:
         parts.append(delta.reason)
     return ", ".join(parts)

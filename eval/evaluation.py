@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SEED = 20261121
+LISTED_CLIPS = 2_000
+"""Most clips that the record of a run lists one by one; of more it holds the hash of the list alone."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,9 @@ def evaluate(
         report = runner.run(opened.clips)
     if not report.clips:
         raise CorpusError(f"{wanted.corpus}: split {opened.split!r} under rule {opened.rule!r} has no clips")
-    groups = {store.clip(clip_id).group for clip_id in report.clip_ids}
+    rows = [store.clip(clip_id) for clip_id in report.clip_ids]
+    groups = {row.group for row in rows}
+    samples = {row.clip_id: row.pcm_sha256 for row in rows}
     busy = sum(report.stage_seconds.values())
     document = {
         "schema_version": 1,
@@ -291,6 +295,8 @@ def evaluate(
         },
         "peak_memory_bytes": memory.bytes,
         "clips": {"total": report.clips, "ok": report.clips - report.failed_clips, "failed": report.failed_clips},
+        "clip_list_sha256": clip_list_sha256(samples),
+        **({"clip_list": samples} if len(samples) <= LISTED_CLIPS else {}),
         "outputs": {"computed": report.computed, "kept": report.kept, "failed": report.failed},
     }
     store.finish_run(run_id, document)
@@ -299,6 +305,14 @@ def evaluate(
             f"{wanted.corpus}: none of {report.clips} clips could be scored; first: {report.first_error}"
         )
     return Finished(report, document, opened, runner)
+
+
+def clip_list_sha256(samples: Mapping[str, str | None]) -> str:
+    """Hash of clips by their ids and the hashes of their samples; their order does not matter."""
+    digest = hashlib.sha256()
+    for clip_id, pcm in sorted(samples.items()):
+        digest.update(json.dumps([clip_id, pcm]).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def model_records(models: Sequence[str], entries: Sequence[SystemEntry]) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """Tables of results: per metric and system what was found, how sure it is, and which systems cannot be told apart.
 
-A results store gives every column, from its rows. A results document gives what it holds: means, their intervals and
-the differences to its baseline; what it lacks stays empty.
+A results store gives every column, from its rows. A results document gives what it holds; what it lacks stays empty.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,17 @@ from typing import Any
 from eval.metrics import chosen
 from eval.recorded import MetricFacts, Recorded, StoreContents, open_recorded, shown
 from eval.score import cell
-from eval.summary import LEVEL, RESAMPLES, aggregates, choose_baseline, clusters
+from eval.summary import (
+    RESAMPLES,
+    Standing,
+    aggregates,
+    choose_baseline,
+    clusters,
+    diagram_entry,
+    differences,
+    medians,
+    standings,
+)
 from models.errors import InputError
 
 FORMATS = ("text", "csv", "parquet", "latex", "markdown")
@@ -164,15 +173,6 @@ def _from_rows(
     seed: int | None,
     threads: int | None,
 ) -> Report:
-    from eval.stats import (
-        critical_difference,
-        effect_size,
-        holm,
-        paired_differences,
-        quantile_intervals,
-        rankings,
-        smallest_difference,
-    )
     from eval.stats.draws import default_threads
 
     names = _wanted(metrics, rows.metrics, recorded.path)
@@ -185,118 +185,80 @@ def _from_rows(
         seed = int(recorded.run["seed"]) if recorded.run is not None else 0
     table = rows.table()
     cells = [(model, name) for name in names for model in models]
-    known = {
-        key: [(v, g) for v, g in zip(_numbers(table, *key), table.groups, strict=True) if v is not None]
-        for key in cells
-    }
     means = dict(zip(cells, aggregates(table, cells, seed, threads=threads), strict=True))
-    medians = dict(
-        zip(
-            cells,
-            quantile_intervals(
-                [[v for v, _ in known[key]] for key in cells],
-                level=LEVEL,
-                resamples=RESAMPLES,
-                seed=seed,
-                groups=[clusters([g for _, g in known[key]]) for key in cells],
-                threads=threads,
-            ),
-            strict=True,
-        )
-    )
+    middles = dict(zip(cells, medians(table, cells, seed, threads=threads), strict=True))
     others = [key for key in cells if compared is not None and key[0] != compared]
-    pairs = [(_numbers(table, *key), _numbers(table, str(compared), key[1])) for key in others]
-    held = clusters(table.groups)
-    gaps = dict(
-        zip(
-            others,
-            paired_differences(pairs, level=LEVEL, resamples=RESAMPLES, seed=seed, groups=held, threads=threads),
-            strict=True,
-        )
+    apart = (
+        {}
+        if compared is None
+        else dict(zip(others, differences(table, others, compared, seed, threads=threads), strict=True))
     )
-    tested = [key for key in others if gaps[key].p_value is not None]
-    corrected = dict(zip(tested, holm([float(gaps[key].p_value or 0.0) for key in tested]), strict=True))
-    effects = {}
-    for key, (mine, theirs) in zip(others, pairs, strict=True):
-        kept = [i for i, (x, y) in enumerate(zip(mine, theirs, strict=True)) if x is not None and y is not None]
-        apart = [float(mine[i]) - float(theirs[i]) for i in kept]  # type: ignore[arg-type]
-        least = smallest_difference(apart, groups=None if held is None else [held[i] for i in kept])
-        effects[key] = effect_size(apart), least
-    directed = [name for name in names if recorded.metrics[name].higher_is_better is not None]
-    columns = {name: {model: _numbers(table, model, name) for model in models} for name in directed}
-    higher = {name: bool(recorded.metrics[name].higher_is_better) for name in directed}
-    ranked = dict(
-        zip(
-            directed,
-            rankings(
-                [columns[name] for name in directed], list(higher.values()), groups=held, level=LEVEL,
-                resamples=RESAMPLES, seed=seed, threads=threads,
-            ),
-            strict=True,
-        )
-    )  # fmt: skip
+    tests = sum(gap["p"] is not None for gap in apart.values())
+    held = clusters(table.groups)
+    higher = {name: up for name in names if (up := recorded.metrics[name].higher_is_better) is not None}
+    stands = standings(table, models, higher, seed, threads=threads)
     lines = []
-    notes: dict[str, list[str]] = {"": _general_notes(rows, held, compared, len(tested))}
+    notes: dict[str, list[str]] = {"": _general_notes(rows, held, compared, tests)}
     for name in names:
-        facts = recorded.metrics[name]
-        ranking = ranked.get(name)
-        places = {} if ranking is None else {model: i for i, model in enumerate(ranking.names)}
+        facts, stand = recorded.metrics[name], stands.get(name, Standing(None, None))
         for model in models:
-            found, median, gap = means[model, name], medians[model, name], gaps.get((model, name))
-            effect, least = effects.get((model, name), (None, None))
-            place = places.get(model)
-            lines.append(
-                Line(
-                    metric=name,
-                    unit=facts.unit,
-                    higher_is_better=facts.higher_is_better,
-                    model=model,
-                    n=found["n_ok"],
-                    n_undefined=found["n_undefined"],
-                    n_failed=found["n_failed"],
-                    groups=found["groups"],
-                    mean=found["mean"],
-                    low=found["low"],
-                    high=found["high"],
-                    median=median.value,
-                    median_low=median.low,
-                    median_high=median.high,
-                    baseline=str(compared) if gap is not None else "",
-                    pairs=None if gap is None else gap.n,
-                    difference=None if gap is None else gap.mean,
-                    difference_low=None if gap is None else gap.low,
-                    difference_high=None if gap is None else gap.high,
-                    p=None if gap is None else gap.p_value,
-                    p_holm=corrected.get((model, name)),
-                    d=None if effect is None else effect.d,
-                    dominance=None if effect is None else effect.dominance,
-                    detectable=least,
-                    rank=None if ranking is None or place is None else ranking.ranks[place],
-                    rank_low=None if ranking is None or place is None else ranking.low[place],
-                    rank_high=None if ranking is None or place is None else ranking.high[place],
-                    tied="" if ranking is None or place is None else ranking.letters[place],
-                )
-            )
-        said = _seed_notes(models, {model: _numbers(table, model, name) for model in models}, facts)
-        if name in columns:
-            diagram = critical_difference(columns[name], higher_is_better=higher[name], groups=held)
-            if diagram is not None and len(diagram.names) > 2:
-                ranks = ", ".join(f"{n} {r:.2f}" for n, r in zip(diagram.names, diagram.average_ranks, strict=True))
-                p = "" if diagram.p_value is None else f", Friedman p {_p(diagram.p_value)}"
-                said.append(
-                    f"average ranks over {diagram.blocks} {'clips' if held is None else 'groups'}: {ranks}; critical"
-                    f" difference {diagram.critical_difference:.2f} (Nemenyi, 5 %){p}"
-                )
-        if ranking is not None and ranking.n < len(table.clip_ids):
-            said.append(f"ranks and letters: the {ranking.n} clips that all systems have a value for")
+            row = {**means[model, name], **middles[model, name], **stand.place(model)}
+            lines.append(_line(facts, model, row, apart.get((model, name)), compared or ""))
+        said = _seed_notes(models, {model: table.numbers(model, name) for model in models}, facts)
+        if stand.diagram is not None and len(stand.diagram.names) > 2:
+            said.append(_diagram_note(diagram_entry(name, stand.diagram, {m: m for m in models}), held is not None))
+        if stand.ranking is not None and stand.ranking.n < len(table.clip_ids):
+            said.append(f"ranks and letters: the {stand.ranking.n} clips that all systems have a value for")
         if said:
             notes[name] = said
     return Report(_title(recorded, len(table.clip_ids)), lines, {n: recorded.metrics[n] for n in names}, notes)
 
 
-def _numbers(table: Any, model: str, name: str) -> list[float | None]:
-    found: list[float | None] = table.numbers(model, name)
-    return found
+def _line(facts: MetricFacts, model: str, row: Mapping[str, Any], gap: Mapping[str, Any] | None, baseline: str) -> Line:
+    """A line of an aggregate and a difference, as rows of a results document have them."""
+    gap = gap or {}
+    return Line(
+        metric=facts.name,
+        unit=facts.unit,
+        higher_is_better=facts.higher_is_better,
+        model=model,
+        n=row["n_ok"],
+        n_undefined=row["n_undefined"],
+        n_failed=row["n_failed"],
+        groups=row.get("groups"),
+        mean=row["mean"],
+        low=row["low"],
+        high=row["high"],
+        median=row["median"],
+        median_low=row.get("median_low"),
+        median_high=row.get("median_high"),
+        baseline=baseline if gap else "",
+        pairs=gap.get("n"),
+        difference=gap.get("mean"),
+        difference_low=gap.get("low"),
+        difference_high=gap.get("high"),
+        p=gap.get("p"),
+        p_holm=gap.get("p_holm"),
+        d=gap.get("d"),
+        dominance=gap.get("dominance"),
+        detectable=gap.get("detectable"),
+        rank=row.get("rank"),
+        rank_low=row.get("rank_low"),
+        rank_high=row.get("rank_high"),
+        tied=row.get("tied") or "",
+    )
+
+
+def _diagram_note(entry: Mapping[str, Any], grouped: bool, names: Mapping[str, str] | None = None) -> str:
+    """A critical-difference diagram in words."""
+    ranks = ", ".join(
+        f"{(names or {}).get(row['category'], row['category'])} {row['rank']:.2f}" for row in entry["average_ranks"]
+    )
+    p = "" if entry["p"] is None else f", Friedman p {_p(entry['p'])}"
+    return (
+        f"average ranks over {entry['blocks']} {'groups' if grouped else 'clips'}: {ranks}; critical difference"
+        f" {entry['critical_difference']:.2f} (Nemenyi, {100 * entry['alpha']:g} %){p}"
+    )
 
 
 def _general_notes(rows: StoreContents, held: Sequence[str] | None, compared: str | None, tests: int) -> list[str]:
@@ -339,46 +301,35 @@ def _from_document(recorded: Recorded, results: Any, metrics: Sequence[str]) -> 
 
     names = _wanted(metrics, [row["name"] for row in results["metrics"]], recorded.path)
     models = {system["category"]: system["model"] for system in results["systems"]}
-    gaps = {(row["category"], row["metric"]): row for row in results["differences"]}
-    tested = [key for key, row in gaps.items() if row.get("p") is not None and key[1] in names]
-    corrected = dict(zip(tested, holm([gaps[key]["p"] for key in tested]), strict=True))
+    gaps = {(row["category"], row["metric"]): dict(row) for row in results["differences"] if row["metric"] in names}
+    tested = [key for key, row in gaps.items() if row.get("p") is not None]
+    # Over what is shown, as with a store: fewer comparisons need less correction.
+    for key, p in zip(tested, holm([gaps[key]["p"] for key in tested]), strict=True):
+        gaps[key]["p_holm"] = p
+    diagrams = {row["metric"]: row for row in results.get("critical_differences", [])}
     lines = []
+    notes: dict[str, list[str]] = {}
+    grouped = False
     for name in names:
         facts = recorded.metrics[name]
-        for row in results["aggregates"]:
-            if row["metric"] != name:
-                continue
-            gap = gaps.get((row["category"], name), {})
-            lines.append(
-                Line(
-                    metric=name,
-                    unit=facts.unit,
-                    higher_is_better=facts.higher_is_better,
-                    model=models.get(row["category"], row["category"]),
-                    n=row["n_ok"],
-                    n_undefined=row["n_undefined"],
-                    n_failed=row["n_failed"],
-                    groups=row.get("groups"),
-                    mean=row["mean"],
-                    low=row["low"],
-                    high=row["high"],
-                    median=row["median"],
-                    baseline=models.get(gap.get("baseline", ""), ""),
-                    pairs=gap.get("n"),
-                    difference=gap.get("mean"),
-                    difference_low=gap.get("low"),
-                    difference_high=gap.get("high"),
-                    p=gap.get("p"),
-                    p_holm=corrected.get((row["category"], name)),
-                )
-            )
-    notes = [
-        "from a results document: intervals of medians, effect sizes, ranks and ties need the results store",
-        f"p of the sign-flip test, Holm-corrected over {len(tested)} comparisons",
-    ]
+        shown_rows = [row for row in results["aggregates"] if row["metric"] == name]
+        grouped = grouped or any(1 < (row.get("groups") or 0) < row["n_ok"] for row in shown_rows)
+        for row in shown_rows:
+            gap = gaps.get((row["category"], name))
+            baseline = models.get(gap["baseline"], gap["baseline"]) if gap else ""
+            lines.append(_line(facts, models.get(row["category"], row["category"]), row, gap, str(baseline)))
+        if name in diagrams and len(diagrams[name]["average_ranks"]) > 2:
+            notes[name] = [_diagram_note(diagrams[name], grouped, models)]
+    said = [f"p of the sign-flip test, Holm-corrected over {len(tested)} comparisons"]
+    if not any("rank" in row for row in results["aggregates"]):
+        said.insert(
+            0,
+            "from an older results document: intervals of medians, effect sizes, ranks and ties need the results store",
+        )
     return Report(
-        _title(recorded, results["corpus"]["clips"]), lines, {n: recorded.metrics[n] for n in names}, {"": notes}
-    )
+        _title(recorded, results["corpus"]["clips"]), lines, {n: recorded.metrics[n] for n in names},
+        {"": said, **notes},
+    )  # fmt: skip
 
 
 def _title(recorded: Recorded, clips: int) -> str:

@@ -4,8 +4,8 @@ Of a companion's folder:
 
 * every document under ``_data`` holds its schema, and runs, results, studies and manifests name each other, with the
   same corpus, weights and metric definitions;
-* every aggregate, difference and failure of a results document follows from the rows of its results store, and the
-  published clips are those that the stated rule chooses from them, with the scores of the rows;
+* every aggregate, rank, difference and failure of a results document follows from the rows of its results store, and
+  the published clips are those that the stated rule chooses from them, with the scores of the rows;
 * every published file is there with the size, the hash and the decoded samples that its manifest states, and every
   picture is there.
 
@@ -33,7 +33,7 @@ from eval.results import FILE_NAME
 from eval.runner import worker_count
 from eval.selection import Candidate, select, worst
 from eval.studies import collection_name
-from eval.summary import aggregates, differences
+from eval.summary import Standing, aggregates, diagram_entry, differences, medians, standings
 from models.errors import AudioError, InputError, ManifestError
 
 RELATIVE_TOLERANCE = 1e-9
@@ -322,9 +322,14 @@ def _derived(
         done.unchecked.append(f"{file}: its aggregates do not state one seed, so no interval can be derived again")
         return
     cells = [(category, name) for name in names for category in models if (category, name) in stated]
-    made = aggregates(table, [(models[category], name) for category, name in cells], seed)
-    for (category, name), row in zip(cells, made, strict=True):
-        _numbers(file, f"aggregates.{category}.{name}", stated[category, name], row, done)
+    asked = [(models[category], name) for category, name in cells]
+    higher = {row["name"]: row["higher_is_better"] for row in document["metrics"]}
+    stands = standings(table, list(models.values()), {name: higher[name] for name in names}, seed)
+    made = zip(aggregates(table, asked, seed), medians(table, asked, seed), strict=True)
+    for (category, name), (row, middle) in zip(cells, made, strict=True):
+        derived = {**row, **middle, **stands[name].place(models[category])}
+        _numbers(file, f"aggregates.{category}.{name}", stated[category, name], derived, done)
+    _diagrams(file, document, stands, {model: category for category, model in models.items()}, done)
     baselines = {row["baseline"] for row in document["differences"]}
     for baseline in sorted(baselines):
         if baseline not in models:
@@ -348,6 +353,36 @@ def _derived(
             "a failure" if there else "none",
             "none" if there else "the failure of the results store",
         )
+
+
+def _diagrams(
+    file: str,
+    document: Mapping[str, Any],
+    stands: Mapping[str, Standing],
+    categories: Mapping[str, str],
+    done: Verification,
+) -> None:
+    """Derive the critical-difference diagrams again, where a document has them."""
+    if "critical_differences" not in document:
+        return
+    expected = {
+        name: diagram_entry(name, stand.diagram, categories)
+        for name, stand in stands.items()
+        if stand.diagram is not None
+    }
+    stated = {row["metric"]: row for row in document["critical_differences"]}
+    for name in sorted(expected.keys() ^ stated.keys()):
+        there = name in stated
+        done.wrong(
+            file, f"critical_differences.{name}", "an entry" if there else "none", "none" if there else "an entry"
+        )
+    for name in expected.keys() & stated.keys():
+        mine, theirs = dict(expected[name]), dict(stated[name])
+        ranks, published = ({row["category"]: row["rank"] for row in d.pop("average_ranks")} for d in (mine, theirs))
+        where = f"critical_differences.{name}"
+        _numbers(file, where, theirs, mine, done)
+        done.expect(file, f"{where}.average_ranks", sorted(published), sorted(ranks))
+        _numbers(file, f"{where}.average_ranks", published, ranks, done)
 
 
 def _numbers(file: str, where: str, stated: Mapping[str, Any], derived: Mapping[str, Any], done: Verification) -> None:

@@ -169,6 +169,40 @@ def test_records_of_runs_alone_say_what_changed(tmp_path: Path) -> None:
     assert any("only what changed is known" in note for note in found.notes)
 
 
+def test_clips_that_changed_are_named(tmp_path: Path) -> None:
+    hashes = {f"c{n}": f"{n:064x}" for n in range(8)}
+    after = {"new": "f" * 64, **{name: pcm for name, pcm in hashes.items() if name != "c7"}, "c2": "e" * 64}
+    paths = []
+    for name, listed in (("a", hashes), ("b", after)):
+        path = tmp_path / name / "_data" / "runs" / "r.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(run_record(["m"], ["si_sdr"], 8, clip_list=listed)))
+        paths.append(path)
+    said = [change.what for change in compare(*paths).changes]
+    assert said == ["clips with other samples: c2", "clips of the first alone: c7", "clips of the second alone: new"]
+    assert not compare(paths[0], paths[0]).changes
+
+
+def test_noise_says_what_could_have_been_found(tmp_path: Path) -> None:
+    noise = np.random.default_rng(2).normal(0.0, 1.0, COUNT)
+    found = pair(tmp_path, noise - noise.mean() - 0.05)
+    delta = next(delta for delta in found.deltas if delta.metric == "si_sdr")
+    # Two-sided test at 5 % with a power of 80 %: about 2.9 standard errors.
+    assert delta.detectable == pytest.approx(2.9 * noise.std(ddof=1) / np.sqrt(COUNT), rel=0.02)
+    assert any("could have been found" in line for line in lines(found))
+
+
+def test_documents_tell_of_ranks_that_changed(tmp_path: Path) -> None:
+    paths = []
+    for name, rank in (("a", 1.0), ("b", 2.0)):
+        path = document(tmp_path / name, 10.0, 1.0)
+        text = json.loads(path.read_text())
+        text["aggregates"][0]["rank"] = rank
+        path.write_text(json.dumps(text))
+        paths.append(path)
+    assert "si_sdr of m: rank 1 before, 2 now" in compare(*paths).notes
+
+
 def test_nothing_in_common(tmp_path: Path) -> None:
     write_store(tmp_path / "a", {"m": {"si_sdr": [1.0]}})
     write_store(tmp_path / "b", {"n": {"si_sdr": [1.0]}})

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import yaml
 
-from eval import manifest
+from eval import audio_io, manifest
 from eval import runner as runner_module
+from eval.evaluation import clip_list_sha256
 from eval.metrics import METRICS
 from eval.pipeline import PipelineReport, evaluate_companion
 from models import registry
@@ -86,6 +87,11 @@ def files(root: Path) -> dict[str, bytes]:
     return found
 
 
+def pcm_of(path: Path) -> str:
+    audio = audio_io.read(path)
+    return audio_io.pcm_sha256(audio.waveform, audio.sample_rate_hz)
+
+
 def documents(root: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]:
     samples = yaml.safe_load((root / "_data" / "tones.yml").read_text(encoding="utf-8"))
     worst = yaml.safe_load((root / "_data" / "tones_worst.yml").read_text(encoding="utf-8"))
@@ -127,6 +133,10 @@ def test_what_is_published_holds_its_schemas_and_is_true(tmp_path: Path) -> None
     assert len(results["aggregates"]) == 4
     assert [(d["category"], d["baseline"]) for d in results["differences"]] == [("reconstruction", "halver")] * 2
     assert run["clips"] == {"total": 9, "ok": 9, "failed": 0}
+    assert set(samples) < set(run["clip_list"]) and len(run["clip_list"]) == 9
+    for name, sample in samples.items():
+        assert run["clip_list"][name] == pcm_of(root / "corpus" / "test" / "audio" / f"{name}.wav"), sample
+    assert run["clip_list_sha256"] == clip_list_sha256(dict(reversed(run["clip_list"].items())))
     assert run["outputs"] == {"computed": 18, "kept": 0, "failed": 0}
     assert set(run["stage_seconds"]) == {"read", "model", "metrics", "encode", "other"}
     assert run["metrics"]["log_mel_l1"] and run["environment"]["python"] and len(run["models"]) == 2

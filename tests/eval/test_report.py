@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import sqlite3
 import sys
@@ -12,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eval.recorded import open_recorded
 from eval.report import COLUMNS, latex_text, make_report, render, write_report
 from eval.stats import mean_interval, paired_difference, quantile_interval
+from eval.summary import summarise
 from models.errors import InputError
-from tests.eval.stores import write_store
+from tests.eval.stores import run_record, write_store
 
 
 def values(seed: int = 0, count: int = 40) -> dict[str, dict[str, list[float | str | None]]]:
@@ -55,6 +58,39 @@ def test_numbers_are_those_of_the_statistics(store: Path) -> None:
     assert (twin.n, twin.n_undefined, twin.pairs) == (39, 1, 39)
     assert twin.tied == base.tied == "b" and base.baseline == "" and base.p is None
     assert "39 clips" in " ".join(report.notes["si_sdr"])
+
+
+def test_a_document_says_what_its_store_says(tmp_path: Path) -> None:
+    made = values()
+    categories = {"good": "reconstruction", "twin": "twin", "base": "base"}
+    metrics = ["si_sdr", "log_mel_l1"]
+    record = run_record(list(made), metrics, 40)
+    folder = write_store(tmp_path / "s", made)
+    table = open_recorded(folder).rows.table(models=list(made))  # type: ignore[union-attr]
+    document = {
+        "schema_version": 1, "collection": "toys", "title": "Toys", "run": record["run_id"],
+        "corpus": record["corpus"], "level_policy": {"name": "n", "text": "t"},
+        "selection": {"rule": "all", "count": 0, "population": 40, "text": "t"},
+        "systems": [
+            {"category": c, "model": m, "title": m, "parameters": 0, "checkpoint_sha256": None, "n_ok": 40,
+             "n_failed": 0}
+            for m, c in categories.items()
+        ],
+        **summarise(table, categories, metrics, seed=5, baseline="base"),
+    }  # fmt: skip
+    path = tmp_path / "toys.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    ours, theirs = make_report(path), make_report(folder, baseline="base", metrics=metrics)
+    assert ours.lines == theirs.lines and len(ours.lines) == 6
+    assert ours.notes["si_sdr"] == theirs.notes["si_sdr"]
+    one = make_report(path, metrics=["si_sdr"])
+    assert one.lines == make_report(folder, baseline="base", metrics=["si_sdr"]).lines
+    for row in document["aggregates"]:
+        for name in ("median_low", "median_high", "rank", "rank_low", "rank_high", "tied"):
+            del row[name]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    older = make_report(path)
+    assert older.lines[0].rank is None and "older" in older.notes[""][0]
 
 
 def test_a_seed_and_a_number_of_threads(store: Path) -> None:

@@ -41,6 +41,41 @@ def test_clips_of_a_group_are_drawn_together() -> None:
     assert aggregate(table(["one"] * 40), "b", "si_sdr", 3)["method"] == alone["method"]
 
 
+def three() -> Table:
+    draw = np.random.default_rng(2)
+    level = draw.normal(0.0, 1.0, 60)
+    columns = {
+        "good": level + 2.0 + draw.normal(0, 0.3, 60),
+        "twin": level + draw.normal(0, 0.3, 60),
+        "base": level + draw.normal(0, 0.3, 60),
+    }
+    values = {model: {"si_sdr": [(float(v), "ok", None) for v in column]} for model, column in columns.items()}
+    clip_ids = [f"c{n}" for n in range(60)]
+    return Table(clip_ids, clip_ids, values, {model: {} for model in columns})
+
+
+def test_a_document_holds_medians_ranks_ties_and_what_the_clips_could_show() -> None:
+    categories = {"good": "reconstruction", "twin": "twin", "base": "base"}
+    made = summarise(three(), categories, ["si_sdr"], seed=3, baseline="base")
+    good, twin, base = made["aggregates"]
+    assert good["median_low"] < good["median"] < good["median_high"]
+    assert (good["rank"], good["rank_low"], good["rank_high"], good["tied"]) == (1.0, 1.0, 1.0, "a")
+    assert twin["tied"] == base["tied"] == "b" and {twin["rank_low"], base["rank_low"]} == {2.0}
+    first, second = made["differences"]
+    assert first["p_holm"] == pytest.approx(2 * first["p"]) and second["p_holm"] == second["p"] > 0.05
+    assert first["d"] > 3 and first["dominance"] == 1.0 and abs(second["dominance"]) < 0.5
+    assert 0 < first["detectable"] < 0.5
+    (diagram,) = made["critical_differences"]
+    assert diagram["average_ranks"][0] == {"category": "reconstruction", "rank": 1.0}
+    assert diagram["blocks"] == 60 and [sorted(held) for held in diagram["not_told_apart"]] == [["base", "twin"]]
+
+
+def test_a_single_system_has_no_rank() -> None:
+    made = summarise(table(), {"a": "reconstruction"}, ["si_sdr"], seed=3, baseline=None)
+    assert made["critical_differences"] == [] and made["aggregates"][0]["rank"] is None
+    assert made["aggregates"][0]["tied"] == ""
+
+
 def test_baseline() -> None:
     assert choose_baseline(["a", "griffin_lim", "b"]) == "griffin_lim"
     assert choose_baseline(["a", "b"]) == "b"
