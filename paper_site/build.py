@@ -12,9 +12,11 @@ from pathlib import Path
 
 from paper_site.content import read_prose
 from paper_site.errors import DataError
+from paper_site.extras import check_numbers, extra_files
 from paper_site.manifest import Companion, read_companion
 from paper_site.output import Written, check_destination, write_site
 from paper_site.pages import list_pages
+from paper_site.provenance import ledger_of
 from paper_site.render import TEMPLATES, Renderer
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -113,6 +115,9 @@ def build(source: Path, destination: Path, *, templates: Path = TEMPLATES, conte
     )
     renderer = Renderer(companion, pages, templates=templates, stylesheets=own_styles)
     rendered = {page.path: renderer.render(page) for page in pages}
+    ledger = ledger_of(companion)
+    check_numbers(pages, rendered, ledger)
+    rendered |= extra_files(companion, ledger)
     written = write_site(destination, source, rendered, _copies(companion))
     return BuildReport(
         pages=len(pages),

@@ -1,4 +1,4 @@
-"""Look at a built site as a stranger would: links, anchors, media, HTML, other hosts, and the hashes of the audio.
+"""Look at a built site as a stranger would: links, anchors, media, HTML, other hosts, hashes, sources of numbers.
 
 It reads nothing but the site's own folder. The copies of the manifests under ``data/`` say which bytes each file must
 have.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from paper_site.documents import read_document
 from paper_site.errors import SiteError
+from paper_site.provenance import CHECKED_KINDS, Ledger, untraced
 
 VOID = frozenset(re.findall(r"\w+", "area base br col embed hr img input link meta source track wbr"))
 OPTIONAL_END = frozenset(
@@ -60,6 +62,7 @@ class _Page:
     references: list[tuple[str, str, str, int]] = field(default_factory=list)  # (tag, attribute, value, line)
     id_uses: list[tuple[str, str, int]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    kind: str = ""
 
 
 class _Reader(HTMLParser):
@@ -120,6 +123,9 @@ class _Reader(HTMLParser):
             self.problem("<img> without alt")
         if tag in {"audio", "video"} and not (values.get("aria-label") or values.get("aria-labelledby")):
             self.problem(f"<{tag}> without a name (aria-label)")
+        if tag == "body":
+            kinds = [name[5:] for name in values.get("class", "").split() if name.startswith("kind-")]
+            self.page.kind = kinds[0] if kinds else ""
         if tag == "html" and not values.get("lang"):
             self.problem("<html> without lang")
         if tag == "meta" and values.get("http-equiv", "").lower() == "content-security-policy":
@@ -296,6 +302,34 @@ def _styles(root: Path) -> Iterator[Problem]:
                     yield Problem(name, line, f"url({value}) leads nowhere")
 
 
+def _read_all(folder: Path) -> dict[str, Any]:
+    """Every document of a folder by its name; broken ones are left to others."""
+    found = {}
+    for path in sorted((*folder.glob("*.json"), *folder.glob("*.yml"))):
+        with suppress(SiteError):
+            found[path.stem] = read_document(path)
+    return found
+
+
+def _numbers(root: Path, pages: dict[Path, _Page]) -> Iterator[Problem]:
+    """Numbers in tables of results that no published document holds."""
+    data = root / "data"
+    collections = {name: document for name, document in _read_all(data).items() if isinstance(document, dict)}
+    try:
+        ledger = Ledger(
+            _read_all(data / "results").values(),
+            _read_all(data / "studies").values(),
+            collections,
+            {str(run["run_id"]): run for run in _read_all(data / "runs").values()},
+        )
+        for page in pages.values():
+            if page.kind in CHECKED_KINDS:
+                for found in untraced(page.path.read_text(encoding="utf-8", errors="replace"), page.name, ledger):
+                    yield Problem(page.name, found.line, found.message)
+    except (KeyError, TypeError, AttributeError, ValueError) as wrong:
+        yield Problem("data", 0, f"the documents cannot be read as results, runs and studies ({wrong!r})")
+
+
 def check_site(folder: Path) -> list[Problem]:
     """Check a built site.
 
@@ -321,4 +355,5 @@ def check_site(folder: Path) -> list[Problem]:
     problems += _manifests(root, used)
     problems += _media(root, used)
     problems += _styles(root)
+    problems += _numbers(root, pages)
     return sorted(set(problems))

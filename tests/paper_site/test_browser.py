@@ -263,3 +263,23 @@ def test_targets_are_large_enough_and_named(visit: Any) -> None:
         .map(e => e.outerHTML.slice(0, 90))"""
     )
     assert nameless == []
+
+
+def test_a_number_opens_its_card_also_from_disk(visit: Any) -> None:
+    page = visit("results.html").page
+    number = page.locator("table.matrix a.num").first
+    value = number.inner_text()
+    number.click()
+    card = page.locator("dialog.source-card[open]")
+    card.wait_for()
+    words = card.inner_text()
+    assert words.startswith(value)
+    for part in ("SHA-256", "Seed", "Command", "python -m eval reproduce", "95 % interval", "#mean.tones."):
+        assert part in words
+    page.keyboard.press("Escape")
+    assert card.count() == 0
+    assert page.evaluate("document.activeElement.className").startswith("num")
+    page = visit("listen/tones.html").page
+    page.locator(".track-score a.num").first.click()
+    words = page.locator("dialog.source-card[open]").inner_text()
+    assert "Toy codec" in words and "Log-mel L1" in words

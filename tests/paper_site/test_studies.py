@@ -135,7 +135,7 @@ def test_a_page_says_what_was_claimed_and_reached(studied: Path, tmp_path: Path)
     assert "−3.00 [−3.50, −2.50] n = 12" in words
     assert "no value it has <none>" in words and "no value the value came out as nan" in words
     assert shown.count("num best") == 2  # the loudest, and the fewer bits
-    assert shown.count(f'href="../runs/{RUN}.html"') >= 2 + 2 + 3 + 1
+    assert shown.count(f'href="../runs/{RUN}.html') >= 2 + 2 + 3 + 1
     assert "1 of 7 points have no finite value" in words and "No point was measured." in words
     assert "d" * 64 in shown and "no weights" in words
     record = page(tmp_path / "site", f"runs/{RUN}.html")
