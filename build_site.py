@@ -78,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--model", action="append", metavar="NAME", help="NAME or NAME@CHECKPOINT; may be repeated")
     evaluation.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--render-only", action="store_true", help="evaluate nothing, render what is there")
+    parser.add_argument(
+        "--explain", action="store_true", help="say of every page why it was rendered, or that it was not"
+    )
     parser.add_argument("--serve", action="store_true", help="then serve the site, and build again when a file changes")
     parser.add_argument("--port", type=int, default=8000, metavar="P", help="port to serve on (default: 8000)")
     commands = parser.add_subparsers(title="commands in place of building", dest="action", metavar="COMMAND")
@@ -119,12 +122,18 @@ def _evaluate(options: argparse.Namespace, source: Path, command: str) -> int:
     return 1 if report.errors else 0
 
 
-def _render(source: Path, destination: Path) -> BuildReport:
-    from paper_site.build import build
+def _render(source: Path, destination: Path, *, explain: bool = False) -> BuildReport:
+    from paper_site.build import CACHE, build
 
     started = time.perf_counter()
-    report = build(source, destination)
+    report = build(source, destination, cache=source / CACHE)
     done = report.written
+    if explain:
+        for page, reason in report.reasons.items():
+            print(f"{page}: {reason}")
+        kept = report.pages - len(report.reasons)
+        if kept:
+            print(f"{kept} {'page' if kept == 1 else 'pages'} not rendered: nothing that they read has changed")
     print(
         f"site: {report.pages} pages and {report.samples} clips in {destination} ({done.changed} files written,"
         f" {done.unchanged} unchanged, {done.removed} removed; {time.perf_counter() - started:.2f} s)"
@@ -134,7 +143,7 @@ def _render(source: Path, destination: Path) -> BuildReport:
     return report
 
 
-def _serve(source: Path, destination: Path, port: int, problem: Exception | None) -> None:
+def _serve(options: argparse.Namespace, destination: Path, problem: Exception | None) -> None:
     from paper_site.build import CONTENT, THEME
     from paper_site.build import PROJECT as HOME
     from paper_site.errors import SiteError
@@ -143,15 +152,15 @@ def _serve(source: Path, destination: Path, port: int, problem: Exception | None
 
     state = State()
     state.built(problem if isinstance(problem, SiteError) else None)
-    server = start(destination, port, state)
+    server = start(destination, options.port, state)
     print(f"serving http://127.0.0.1:{server.server_address[1]}/ (Ctrl-C ends)", flush=True)
-    source = source.resolve()
+    source = options.source.resolve()
     own = source == HOME
     watched = [source / "_data", source / "assets", TEMPLATES, THEME / "css", THEME / "js"]
     watched += [CONTENT] if own else [source]
 
     def rebuild() -> None:
-        _render(source, destination)
+        _render(source, destination, explain=options.explain)
 
     try:
         watch(watched, destination.resolve(), rebuild, state)
@@ -178,21 +187,23 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(options: argparse.Namespace, source: Path, destination: Path, command: str) -> int:
     from paper_site.errors import SiteError
-    from paper_site.manifest import read_site
-    from paper_site.output import check_destination
 
     status = 0
     problem: SiteError | None = None
+    if not options.render_only:
+        from paper_site.manifest import read_site
+        from paper_site.output import check_destination
+
+        try:
+            # Said before the evaluation has taken its minutes.
+            site = read_site(source)
+            check_destination(destination, source)
+        except SiteError as wrong:
+            return _fail(wrong)
+        if site.jobs or site.studies:
+            status = _evaluate(options, source, command)
     try:
-        # Said before the evaluation has taken its minutes.
-        site = read_site(source)
-        check_destination(destination, source)
-    except SiteError as wrong:
-        return _fail(wrong)
-    if not options.render_only and (site.jobs or site.studies):
-        status = _evaluate(options, source, command)
-    try:
-        _render(source, destination)
+        _render(source, destination, explain=options.explain)
     except SiteError as wrong:
         if not options.serve:
             return _fail(wrong)
@@ -200,7 +211,7 @@ def _main(options: argparse.Namespace, source: Path, destination: Path, command:
         print(f"error: {wrong}", file=sys.stderr)
     if options.serve:
         try:
-            _serve(source, destination, options.port, problem)
+            _serve(options, destination, problem)
         except SiteError as wrong:
             return _fail(wrong)
     return status

@@ -1,28 +1,35 @@
 """Build a companion's site: read, list, render, write.
 
-The last good site stays whole when anything before the writing fails.
+The last good site stays whole when anything before the writing fails. What the work needs is imported once it is known
+that there is work: seeing that there is none takes less time than the imports would.
 """
 
 from __future__ import annotations
 
+import marshal
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from paper_site.content import read_prose
+from paper_site import cache as cached
 from paper_site.errors import DataError
-from paper_site.extras import check_numbers, extra_files
-from paper_site.manifest import Companion, read_companion
-from paper_site.output import Written, check_destination, write_site
-from paper_site.pages import list_pages
-from paper_site.provenance import ledger_of
-from paper_site.render import TEMPLATES, Renderer
+
+if TYPE_CHECKING:
+    from paper_site.manifest import Companion
+    from paper_site.output import Rendered, Written
+    from paper_site.pages import Page
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONTENT = Path(__file__).resolve().parent / "content"
+TEMPLATES = Path(__file__).resolve().parent / "templates"
 THEME = PROJECT / "assets"
+CACHE = ".cache/site"
 _THEME_FOLDERS = ("css", "js")
+_LEDGER = ".earwitness-site.json"
 
 
 @dataclass(frozen=True)
@@ -34,12 +41,14 @@ class BuildReport:
         samples: Number of clips that can be heard.
         missing: Collections that the companion asks for and that have no results.
         written: What was done in the destination.
+        reasons: Path of every page that was rendered, and why.
     """
 
     pages: int
     samples: int
     missing: tuple[str, ...]
     written: Written
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -85,7 +94,14 @@ def content_folders(source: Path) -> list[Path]:
     return [source, CONTENT] if source.resolve() == PROJECT else [source]
 
 
-def build(source: Path, destination: Path, *, templates: Path = TEMPLATES, content: Sequence[Path] = ()) -> BuildReport:
+def build(
+    source: Path,
+    destination: Path,
+    *,
+    templates: Path = TEMPLATES,
+    content: Sequence[Path] = (),
+    cache: Path | None = None,
+) -> BuildReport:
     """Build the site of a companion.
 
     Args:
@@ -93,6 +109,7 @@ def build(source: Path, destination: Path, *, templates: Path = TEMPLATES, conte
         destination: Folder of the site.
         templates: Folder of the templates.
         content: Folders of texts; by default those of `content_folders`.
+        cache: Folder in which to remember what the next build need not do again; None renders everything.
 
     Returns:
         What was made.
@@ -104,24 +121,140 @@ def build(source: Path, destination: Path, *, templates: Path = TEMPLATES, conte
     if not source.is_dir():
         raise DataError("there is no such folder; --source names the companion's folder", path=source)
     source = source.resolve()
+    task = _Task(source, destination, templates, tuple(content) or tuple(content_folders(source)))
+    with cached.using(cached.Cache(cache)):
+        return _nothing_to_do(task) or _build(task)
+
+
+@dataclass(frozen=True)
+class _Task:
+    source: Path
+    destination: Path
+    templates: Path
+    content: tuple[Path, ...]
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """What a build depends on beside files."""
+        paths = (self.source, self.templates, *self.content)
+        return (os.environ.get("SOURCE_DATE_EPOCH", ""), *(str(path) for path in paths))
+
+    @property
+    def key(self) -> bytes:
+        """Names this build among those that share a cache."""
+        return cached.digest("\0".join((str(self.destination.resolve()), *self.settings)).encode())
+
+    def inputs(self) -> cached.Listing:
+        """List every file that a build could read, with its stamp."""
+        found: cached.Listing = {}
+        skip = frozenset({str(self.destination.resolve())})
+        cached.list_tree(self.source, found, deep=False, skip=skip)
+        for name in [path.removesuffix("/") for path in found if path.endswith("/")]:
+            folder = Path(name)
+            # Another site of this companion is no input of this one.
+            if folder.name == "assets" or (
+                folder.name.startswith("_") and folder.name != "_results" and not (folder / _LEDGER).exists()
+            ):
+                cached.list_tree(folder, found, skip=skip)
+        schema = PROJECT / "_data" / "schema"
+        themes = tuple(THEME / name for name in _THEME_FOLDERS)
+        for folder in (*self.content, self.templates, Path(__file__).resolve().parent, schema, *themes):
+            if folder != self.source:
+                cached.list_tree(folder, found)
+        return found
+
+
+def _outputs(destination: Path, names: Iterator[str] | Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in names:
+        try:
+            stat = os.lstat(destination / name)
+        except OSError:
+            found[name] = None
+        else:
+            found[name] = cached.stamp_of(stat)
+    return found
+
+
+def _nothing_to_do(task: _Task) -> BuildReport | None:
+    """Tell from the stamps of all files that the site is as it should be."""
+    state = cached.active().get("build", task.key)
+    if state is None or state["versions"] != cached.versions():
+        return None
+    if not cached.same_listing(state["inputs"], task.inputs()):
+        return None
+    if _outputs(task.destination, list(state["outputs"])) != state["outputs"]:
+        return None
+    from paper_site.output import Written
+
+    pages, samples, missing = state["report"]
+    return BuildReport(pages, samples, tuple(missing), Written(0, len(state["outputs"]) - 1, 0))
+
+
+def _facts(companion: Companion, pages: Sequence[Page], rendered: Mapping[str, Rendered]) -> dict[str, Rendered]:
+    """Check the numbers of the pages against their sources, and make the files that hold what their cards say."""
+    from paper_site.extras import check_numbers, extra_files
+    from paper_site.output import Rendered
+    from paper_site.provenance import Ledger, ledger_of
+
+    documents = [(name, cached.file_digest(path)) for name, path in companion.documents.items()]
+    sources = marshal.dumps(documents, 2)
+
+    @lru_cache
+    def ledger() -> Ledger:
+        return ledger_of(companion)
+
+    for page in pages:
+        shown = rendered[page.path]
+
+        def check(page: Page = page, shown: Rendered = shown) -> bool:
+            check_numbers([page], {page.path: shown.read()}, ledger())
+            return True
+
+        cached.active().made_from("traced", marshal.dumps((page.kind, shown.sha256, sources), 2), check)
+    made = cached.active().made_from("facts", sources, lambda: extra_files(companion, ledger()))
+    return {name: Rendered.of(data) for name, data in made.items()}
+
+
+def _build(task: _Task) -> BuildReport:
+    from paper_site.content import read_prose
+    from paper_site.increment import Increment
+    from paper_site.manifest import read_companion
+    from paper_site.output import check_destination, write_site
+    from paper_site.pages import list_pages
+    from paper_site.render import Renderer
+
+    source, destination = task.source, task.destination
     check_destination(destination, source)
+    # Noted before anything is read: what changes meanwhile is seen by the next build.
+    started, inputs = time.time_ns(), task.inputs()
+    tools = cached.tool_digest([Path(__file__).resolve().parent, PROJECT / "_data" / "schema"])
+    cached.active().tools = tools
     companion = read_companion(source)
-    prose = read_prose(list(content) or content_folders(source))
+    prose = read_prose(list(task.content))
     pages = list_pages(companion, prose)
     own_styles = tuple(
         f"assets/css/{p.name}"
         for p in sorted((source / "assets" / "css").glob("*.css"))
         if source != PROJECT and not (THEME / "css" / p.name).is_file()
     )
-    renderer = Renderer(companion, pages, templates=templates, stylesheets=own_styles)
-    rendered = {page.path: renderer.render(page) for page in pages}
-    ledger = ledger_of(companion)
-    check_numbers(pages, rendered, ledger)
-    rendered |= extra_files(companion, ledger)
-    written = write_site(destination, source, rendered, _copies(companion))
-    return BuildReport(
-        pages=len(pages),
-        samples=sum(len(part.samples) for part in companion.heard),
-        missing=tuple(job.collection for job in companion.missing),
-        written=written,
+    renderer = Renderer(companion, pages, templates=task.templates, stylesheets=own_styles)
+    increment = Increment(renderer, cached.digest(marshal.dumps((tools, task.settings), 2)), str(source))
+    rendered = {page.path: increment.page(page) for page in pages}
+    rendered |= _facts(companion, pages, rendered)
+    copies = _copies(companion)
+    written = write_site(destination, source, rendered, copies)
+    increment.finish()
+    samples = sum(len(part.samples) for part in companion.heard)
+    missing = tuple(job.collection for job in companion.missing)
+    cached.active().put(
+        "build",
+        task.key,
+        {
+            "versions": cached.versions(),
+            "inputs": cached.trusted(inputs, started),
+            "outputs": _outputs(destination, [_LEDGER, *rendered, *copies]),
+            "report": (len(pages), samples, missing),
+        },
     )
+    return BuildReport(len(pages), samples, missing, written, increment.reasons)

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from paper_site.cache import active
 from paper_site.errors import ContentError, DataError, SiteError
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -188,6 +189,10 @@ def read_document(path: Path) -> Any:
     """Read a YAML, JSON, CSV or TSV file, by its extension; rows of a table become mappings of texts."""
     text = read_text(path)
     suffix = path.suffix.lower()
+    return active().made_from("document", f"{suffix}\n{text}".encode(), lambda: _parse(text, suffix, path))
+
+
+def _parse(text: str, suffix: str, path: Path) -> Any:
     if suffix == ".json":
         return parse_json(text, path)
     if suffix in {".csv", ".tsv"}:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,6 +25,24 @@ class Written:
     changed: int
     unchanged: int
     removed: int
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A rendered file whose bytes are only fetched when they have to be written.
+
+    Attributes:
+        sha256: Of the bytes, in hexadecimal digits.
+        read: Gives the bytes.
+    """
+
+    sha256: str
+    read: Callable[[], bytes]
+
+    @classmethod
+    def of(cls, data: bytes) -> Rendered:
+        """Wrap bytes that are there."""
+        return cls(hashlib.sha256(data).hexdigest(), lambda: data)
 
 
 def safe_path(name: str) -> PurePosixPath:
@@ -128,13 +146,15 @@ def _stamp(path: Path) -> list[int] | None:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def write_site(destination: Path, source: Path, pages: Mapping[str, bytes], copies: Mapping[str, Path]) -> Written:
+def write_site(
+    destination: Path, source: Path, pages: Mapping[str, bytes | Rendered], copies: Mapping[str, Path]
+) -> Written:
     """Bring the destination to the given state.
 
     Args:
         destination: Folder of the site; made when missing.
         source: The companion's folder, which must not be overwritten.
-        pages: Path inside the site -> bytes of a rendered file.
+        pages: Path inside the site -> a rendered file.
         copies: Path inside the site -> file to copy there.
 
     Returns:
@@ -147,13 +167,30 @@ def write_site(destination: Path, source: Path, pages: Mapping[str, bytes], copi
     check_destination(destination, source)
     try:
         destination.mkdir(parents=True, exist_ok=True)
-        return _write(destination.resolve(), pages, copies)
+        with _locked(destination):
+            return _write(destination.resolve(), pages, copies)
     except OSError as wrong:
         place = wrong.filename or destination
         raise OutputError(f"{place} cannot be written: {wrong.strerror or wrong}") from None
 
 
-def _write(destination: Path, pages: Mapping[str, bytes], copies: Mapping[str, Path]) -> Written:
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let one build write at a time; a second one waits. Systems without such locks do without."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write(destination: Path, pages: Mapping[str, bytes | Rendered], copies: Mapping[str, Path]) -> Written:
     before = _read_ledger(destination)
     after: dict[str, dict[str, Any]] = {}
     folders: set[Path] = set()
@@ -164,14 +201,14 @@ def _write(destination: Path, pages: Mapping[str, bytes], copies: Mapping[str, P
     # Owned before they are written, so that a build that is killed half way leaves nothing that nobody owns.
     if wanted - before.keys() or not before:
         _write_ledger(destination, {**{name: {} for name in wanted}, **before})
-    for name, data in pages.items():
+    for name, page in pages.items():
         path = _inside(destination, name, folders)
-        digest = hashlib.sha256(data).hexdigest()
+        rendered = Rendered.of(page) if isinstance(page, bytes) else page
         old = before.get(name, {})
-        if old.get("sha256") != digest or old.get("stamp") != _stamp(path):
-            _write_bytes(path, data)
+        if old.get("sha256") != rendered.sha256 or old.get("stamp") != _stamp(path):
+            _write_bytes(path, rendered.read())
             changed += 1
-        after[name] = {"sha256": digest, "stamp": _stamp(path)}
+        after[name] = {"sha256": rendered.sha256, "stamp": _stamp(path)}
     for name, origin in copies.items():
         path = _inside(destination, name, folders)
         entry: dict[str, Any] = {

@@ -9,28 +9,32 @@ from __future__ import annotations
 import hashlib
 import html
 import re
+import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from jinja2 import (
     BaseLoader,
-    ChoiceLoader,
+    BytecodeCache,
     Environment,
-    FileSystemLoader,
-    FunctionLoader,
     StrictUndefined,
+    Template,
     TemplateError,
     TemplateNotFound,
     TemplateSyntaxError,
     pass_context,
 )
+from jinja2 import __version__ as jinja2_version
+from jinja2.bccache import Bucket
+from jinja2.loaders import split_template_path
 from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
+from paper_site.cache import active, digest
 from paper_site.documents import read_text
 from paper_site.errors import ContentError
 from paper_site.filters import FILTERS, slug_id
@@ -39,54 +43,37 @@ from paper_site.manifest import Companion
 from paper_site.markdown import to_html
 from paper_site.pages import Page, Prose, listening_path, model_path, navigation, run_path, study_path
 from paper_site.schema import did_you_mean
+from paper_site.trace import MISSING, DataMap, Digester, Reads, Watched, observe
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
-class DataMap(Mapping[str, Any]):
-    """A mapping as Jekyll shows it: a loop yields pairs, ``entry[0]`` the key and ``entry[1].field`` a value."""
+class _Template(Template):
+    """A template that runs anew for every page that imports it, so that the page is known to read what it reads."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
-
-    def __getitem__(self, key: str) -> Any:
-        return wrap(self._values[key])
-
-    def __iter__(self) -> Iterator[Any]:
-        return ((key, wrap(value)) for key, value in self._values.items())
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._values
-
-    def items(self) -> Any:
-        """Pairs of key and value."""
-        return list(self)
-
-    def keys(self) -> Any:
-        """The keys, in the order of the file."""
-        return list(self._values)
-
-    def values(self) -> Any:
-        """The values, in the order of the file."""
-        return [wrap(value) for value in self._values.values()]
-
-    def __str__(self) -> str:
-        return str(dict(self._values))
+    def _get_default_module(self, ctx: Context | None = None) -> Any:
+        keys = ctx.globals_keys - self.globals.keys() if ctx is not None else ()
+        return self.make_module({k: ctx.parent[k] for k in keys} if ctx is not None else None)
 
 
-def wrap(value: Any) -> Any:
-    """Wrap mappings for use in the authors' texts; leave everything else as it is."""
-    if isinstance(value, Mapping) and not isinstance(value, DataMap):
-        return DataMap(value)
-    if isinstance(value, list | tuple):
-        return [wrap(inner) for inner in value]
-    return value
+class _Noting:
+    """Notes which templates a page is made of."""
+
+    reads: Reads | None = None
+    template_class = _Template
+
+    def _load_template(self, name: str, globals: Any) -> Template:  # noqa: A002 (the base class names it so)
+        if self.reads is not None:
+            self.reads.note("template", (name,))
+        loaded: Template = super()._load_template(name, globals)  # type: ignore[misc]
+        return loaded
 
 
-class _Environment(ImmutableSandboxedEnvironment):
+class _Open(_Noting, Environment):
+    pass
+
+
+class _Sandbox(_Noting, ImmutableSandboxedEnvironment):
     def getattr(self, obj: Any, attribute: str) -> Any:
         # A field named "items" or "values" is the field, not the method.
         if isinstance(obj, DataMap) and attribute in obj:
@@ -94,32 +81,53 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().getattr(obj, attribute)
 
 
-def _loader(source: Path, templates: Path) -> BaseLoader:
-    def include(name: str) -> tuple[str, str, Callable[[], bool]] | None:
-        if not name.startswith("partials/"):
-            return None
-        path = source / "_includes" / name.removeprefix("partials/")
-        if ".." in Path(name).parts or not path.is_file():
-            return None
-        return read_text(path, ContentError), str(path), lambda: True
+class _Loader(BaseLoader):
+    """Finds templates: the companion's layouts, its includes, ours; links that leave their folder are refused."""
 
-    return ChoiceLoader(
-        [
-            FunctionLoader(include),
-            FileSystemLoader([source / "_layouts", source / "_includes", templates]),
-        ]
-    )
+    def __init__(self, source: Path, templates: Path) -> None:
+        self.includes = source / "_includes"
+        self.folders = (source / "_layouts", self.includes, templates)
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, None]:
+        parts = split_template_path(template)
+        places = [folder.joinpath(*parts) for folder in self.folders]
+        if parts[0] == "partials":
+            places.insert(0, self.includes.joinpath(*parts[1:]))
+        for path in places:
+            if path.is_file():
+                if not any(path.resolve().is_relative_to(folder.resolve()) for folder in self.folders):
+                    raise ContentError("the template is a link that leaves its folder; put the file there", path=path)
+                return read_text(path, ContentError), str(path), None
+        raise TemplateNotFound(template)
 
 
-def make_environment(source: Path, templates: Path = TEMPLATES, *, sandboxed: bool = True) -> Environment:
+class _CompiledTemplates(BytecodeCache):
+    """Keeps compiled templates from build to build, by the hash of their source."""
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        found = active().get_bytes("template", self._key(bucket))
+        if found is not None:
+            bucket.bytecode_from_string(found)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        active().put_bytes("template", self._key(bucket), bucket.bytecode_to_string())
+
+    def _key(self, bucket: Bucket) -> bytes:
+        kind = f"{type(bucket.environment).__name__} {bucket.environment.finalize is not None}"
+        return digest(f"{jinja2_version} {sys.version} {kind} {bucket.key} {bucket.checksum}".encode())
+
+
+def make_environment(source: Path, templates: Path = TEMPLATES, *, sandboxed: bool = True) -> _Open | _Sandbox:
     """Make the Jinja environment of a companion; its ``_layouts`` and ``_includes`` go before our templates."""
-    environment = (_Environment if sandboxed else Environment)(
-        loader=_loader(source, templates),
+    environment = (_Sandbox if sandboxed else _Open)(
+        loader=_Loader(source, templates),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         cache_size=-1,
+        auto_reload=False,
+        bytecode_cache=_CompiledTemplates(),
     )
     environment.filters.update(FILTERS | LABEL_FILTERS)
     return environment
@@ -172,24 +180,63 @@ class Renderer:
         stylesheets: tuple[str, ...] = (),
     ) -> None:
         self.companion = companion
+        self.navigation = navigation(companion, pages)
+        self.stylesheets = stylesheets
+        self.digester = Digester()
+        self.reads = Reads(self.digester)
+        self._sources: dict[str, Any] = {}
+        self.reads.source("template", lambda place: self._source_of(place[0]))
+        data = {**companion.site.raw, "data": companion.data, "baseurl": "", "url": ""}
+        self.reads.source("site", lambda place: observe(data, place[1], place[0]))
         self.sandbox = make_environment(companion.source, templates)
         # Our own templates need no sandbox, which takes half of the time on a long table.
         foreign = any((companion.source / name).is_dir() for name in ("_layouts", "_includes"))
         self.environment = make_environment(companion.source, templates, sandboxed=foreign)
         for environment in (self.sandbox, self.environment):
+            environment.reads = self.reads
             environment.globals.update(
-                companion=companion, paper=companion.site, nav=navigation(companion, pages), stylesheets=stylesheets
+                companion=Watched(companion, "companion", self.reads),
+                paper=Watched(companion.site, "paper", self.reads),
+                nav=self.navigation,
+                stylesheets=stylesheets,
             )
         folders = (companion.source / "_layouts", companion.source / "_includes", templates)
         self.templates = sorted({path.name for folder in folders for path in folder.glob("*.html")})
 
+    def _source_of(self, name: str) -> Any:
+        if name not in self._sources:
+            try:
+                self._sources[name] = self.sandbox.loader.get_source(self.sandbox, name)[0]  # type: ignore[union-attr]
+            except TemplateNotFound:
+                self._sources[name] = MISSING
+        return self._sources[name]
+
+    def given(self, page: Page) -> dict[str, bytes]:
+        """Hash all that a page is given: what it is, its data, its text, what stands on all pages.
+
+        Raises:
+            NotPlainError: If it is given something that is no data.
+        """
+        of = self.digester.of
+        text = page.prose
+        return {
+            "page": of((page.path, page.template, page.title, page.kind, page.player, page.description)),
+            "text": of(
+                (text.name, text.path.name, text.values, text.body, text.body_line, text.markdown) if text else 0
+            ),
+            "navigation": of(self.navigation),
+            "style sheets": of(self.stylesheets),
+            **{f"data {name}": of(value) for name, value in page.context.items()},
+        }
+
     def render(self, page: Page) -> bytes:
-        """Render one page.
+        """Render one page; `reads` knows afterwards what of the shared values it read.
 
         Raises:
             ContentError: For whatever is wrong in a template or a text, with file and line.
         """
         root = "../" * page.path.count("/") or "./"
+        self.reads.begin()
         context = self._context(page, root)
         try:
             content = self._prose(page.prose, context, root) if page.prose else None
@@ -252,7 +299,7 @@ class Renderer:
 
         environment = self.sandbox.overlay(finalize=finalize)
         base = Markup(f"{salt}base")
-        site = DataMap({**self.companion.site.raw, "data": self.companion.data, "baseurl": base, "url": ""})
+        site = DataMap({**self.companion.site.raw, "data": self.companion.data, "baseurl": base, "url": ""}, self.reads)
         page: Page = context["page"]
         values = {
             **context,

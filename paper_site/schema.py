@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import marshal
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from paper_site.cache import active, digest
 from paper_site.documents import line_of, parse_json, read_text
 from paper_site.errors import DataError
 
@@ -117,8 +119,15 @@ def validate(document: Any, kind: str, path: Path) -> None:
     Raises:
         DataError: For the first thing that is wrong, with line, field, value and remedy.
     """
+    try:
+        seen = digest(marshal.dumps((kind, document), 2) + active().tools)
+    except ValueError:
+        seen = b""
+    if seen and active().get("valid", seen):
+        return
     errors = sorted(_validator(kind).iter_errors(document), key=lambda e: [str(p) for p in e.absolute_path])
     if not errors:
+        active().put("valid", seen, True)
         return
     pointer, key, message = _explain(_deepest(errors[0]))
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
