@@ -50,6 +50,8 @@ CREATE TABLE scores (
 );
 """
 _CLAIMS = "CREATE TABLE IF NOT EXISTS claims (clip_id TEXT PRIMARY KEY, owner TEXT NOT NULL, expires REAL NOT NULL)"
+WAIT_S = 30.0
+"""How long another program may keep the file before that is an error."""
 CLAIM_S = 60.0
 """A claim that is not renewed for so long is taken for one of a process that died."""
 
@@ -130,7 +132,8 @@ class ResultsStore:
         self._access = threading.RLock()
         self._lock, self.alone = _lock(folder, shared)
         try:
-            self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30.0)
+            _check_whole(self.path)
+            self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=WAIT_S)
             self._prepare()
         except (sqlite3.Error, StoreError) as error:
             self._unlock()
@@ -166,6 +169,8 @@ class ResultsStore:
         text = str(error)
         if "full" in text or "disk I/O" in text:
             return OutputError(f"{self.path}: cannot be written ({text}); free some space and run the command again")
+        if "locked" in text:
+            return StoreError(f"{self.path}: is in the hands of another program ({text}); close that and try again")
         if "readonly" in text or "unable to open" in text:
             return OutputError(f"{self.path}: cannot be written ({text})")
         return StoreError(
@@ -434,3 +439,25 @@ def _lock(folder: Path, shared: bool) -> tuple[IO[str], bool]:
                 f"{folder}: another run is writing there; wait for it or name another output folder"
             ) from None
     return stream, alone
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a database that is shorter than its header says before anything is written into it.
+
+    While there is a log of changes, the file may be behind its header, and SQLite makes good for it.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(100)
+        size, logged = path.stat().st_size, log.exists() and log.stat().st_size > 0
+    except OSError:
+        return
+    if len(head) == 100 and head.startswith(b"SQLite format 3\0") and not logged:
+        # Where the page size and their number stand: https://www.sqlite.org/fileformat.html, section 1.3.
+        page = int.from_bytes(head[16:18]) or 1
+        promised = (65_536 if page == 1 else page) * int.from_bytes(head[28:32])
+        if size < promised:
+            raise StoreError(
+                f"{path}: is cut short, {size} of {promised} bytes; put it back whole or name another output folder"
+            )

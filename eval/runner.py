@@ -311,6 +311,8 @@ class Runner:
         self.owner = f"{run_id} {platform.node()} {os.getpid()} {secrets.token_hex(4)}"
         self._computed, self._renewed = 0, time.monotonic()
         self.loaded: dict[str, System] = {}
+        # Clips that a model took at once after a batch did not fit into memory.
+        self._fitting: dict[str, int] = {}
         self._model_lock: Any = threading.Lock() if device != "cpu" else _NoLock()
         self._load_lock = threading.Lock()
 
@@ -529,13 +531,28 @@ class Runner:
     def _reconstruct(self, entry: SystemEntry, tasks: Sequence[Task], waveforms: Mapping[str, Any]) -> list[OutputRow]:
         import torch
 
+        most = self._fitting.get(entry.name, len(tasks))
+        if most < len(tasks):
+            parts = [tasks[start : start + most] for start in range(0, len(tasks), most)]
+            return [row for part in parts for row in self._reconstruct(entry, part, waveforms)]
         batch = torch.stack([waveforms[task.clip.clip_id] for task in tasks])
+        fault = ""
         try:
             estimate, seconds = self._through_model(entry, batch, tasks)
-        except (EarwitnessError, RuntimeError, ValueError, ArithmeticError, TypeError, IndexError) as error:
+        except Exception as error:  # whatever a model raises is a failure of its clip, not of the run
+            fault = f"{type(error).__name__}: {error}"
+            full = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if fault:
+            # Out here the exception is gone, and with it what its frames held in memory.
             if len(tasks) == 1:
-                return [self._failure(tasks[0], entry.name, f"{type(error).__name__}: {error}")]
-            return [row for task in tasks for row in self._reconstruct(entry, [task], waveforms)]
+                return [self._failure(tasks[0], entry.name, fault)]
+            half = len(tasks) // 2
+            if full:
+                self._fitting[entry.name] = min(half, self._fitting.get(entry.name, half))
+                if self.device.startswith("cuda"):
+                    torch.cuda.empty_cache()
+            parts = [tasks[:half], tasks[half:]]
+            return [row for part in parts for row in self._reconstruct(entry, part, waveforms)]
         rate = tasks[0].clip.sample_rate_hz
         with self.clock.stage("metrics"):
             from eval.metrics.scoring import score_batch

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+LONGEST_REFERENCE_S = 0.1
+"""Longest time of a reference operation in a round of `Interleaved`, seconds."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -138,6 +141,71 @@ def measure(
     return result, Measured(fastest, None if audio_s is None else fastest / audio_s, memory.bytes)
 
 
+class Interleaved:
+    """A piece of work and a reference operation timed in turn, round by round, for as long as it takes.
+
+    Each round times both, so that whatever slows the machine down slows both. The shortest round of each counts, since
+    everything else on a machine only ever makes a round longer; further rounds can only bring both nearer to what they
+    cost undisturbed. CPU time is the default clock: time in which another process had the core does not count.
+
+    Args:
+        work: The work.
+        reference: The reference operation.
+        round_seconds: Time per side and round that the number of calls is chosen for. Beside work that takes longer,
+            the reference operation gets up to `LONGEST_REFERENCE_S`, so that both see the same disturbances.
+        clock: Gives seconds.
+
+    Attributes:
+        work_s: Roughly what one call of the work takes, seconds.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[], object],
+        reference: Callable[[], object],
+        *,
+        round_seconds: float = 0.02,
+        clock: Callable[[], float] = time.process_time,
+    ) -> None:
+        self._clock = clock
+        work_s, reference_s = (_seconds_a_call(side, clock) for side in (work, reference))
+        self.work_s = work_s
+        span = min(max(round_seconds, work_s), max(round_seconds, LONGEST_REFERENCE_S))
+        self._sides = (
+            (work, max(1, math.ceil(round_seconds / work_s))),
+            (reference, max(1, math.ceil(span / reference_s))),
+        )
+        self._best = [math.inf, math.inf]
+        self._rounds = 0
+
+    def run(self, rounds: int) -> Compared:
+        """Time further rounds; what all rounds so far gave.
+
+        Raises:
+            ValueError: If ``rounds`` is below 1.
+        """
+        if rounds < 1:
+            raise ValueError(f"rounds is {rounds}; at least 1 is needed")
+        collected = gc.isenabled()
+        gc.disable()
+        try:
+            for _ in range(rounds):
+                for index, (side, calls) in enumerate(self._sides):
+                    started = self._clock()
+                    for _ in range(calls):
+                        side()
+                    self._best[index] = min(self._best[index], (self._clock() - started) / calls)
+        finally:
+            if collected:
+                gc.enable()
+        self._rounds += rounds
+        return Compared(self._best[0], self._best[1], self._rounds)
+
+    def forget(self) -> None:
+        """Begin anew: what was timed so far no longer counts."""
+        self._best, self._rounds = [math.inf, math.inf], 0
+
+
 def compare(
     work: Callable[[], object],
     reference: Callable[[], object],
@@ -146,11 +214,7 @@ def compare(
     round_seconds: float = 0.02,
     clock: Callable[[], float] = time.process_time,
 ) -> Compared:
-    """Time work against a reference operation, in turn.
-
-    Each round times both, for at least about ``round_seconds`` each, so that whatever slows the machine down slows
-    both. The shortest round of each counts, since everything else on a machine only ever makes a round longer. CPU time
-    is the default clock: time in which another process had the core does not count.
+    """Time work against a reference operation, in turn; see `Interleaved`.
 
     Args:
         work: The work.
@@ -167,29 +231,14 @@ def compare(
     """
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}; at least 1 is needed")
-    sides = (work, reference)
-    calls = [_calls(side, round_seconds, clock) for side in sides]
-    best = [math.inf, math.inf]
-    collected = gc.isenabled()
-    gc.disable()
-    try:
-        for _ in range(rounds):
-            for index, side in enumerate(sides):
-                started = clock()
-                for _ in range(calls[index]):
-                    side()
-                best[index] = min(best[index], (clock() - started) / calls[index])
-    finally:
-        if collected:
-            gc.enable()
-    return Compared(best[0], best[1], rounds)
+    return Interleaved(work, reference, round_seconds=round_seconds, clock=clock).run(rounds)
 
 
-def _calls(side: Callable[[], object], round_seconds: float, clock: Callable[[], float]) -> int:
+def _seconds_a_call(side: Callable[[], object], clock: Callable[[], float]) -> float:
     side()
     started = clock()
     side()
-    return max(1, math.ceil(round_seconds / max(clock() - started, 1e-7)))
+    return max(clock() - started, 1e-7)
 
 
 class PeakMemory:

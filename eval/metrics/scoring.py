@@ -156,11 +156,17 @@ def _row_values(
             reason = f"the clip has {estimate.shape[-1]} samples, this metric needs {row.minimum_samples}"
             done[row.name] = _Pending(row, None, "undefined", reason, 0.0)
         elif row.plan and reference is not None:
-            plans[row.name] = _plan(row.name, sample_rate_hz)
+            try:
+                plans[row.name] = _plan(row.name, sample_rate_hz)
+            except Exception as error:
+                done[row.name] = _Pending(row, None, "failed", _one_line(error), 0.0)
         else:
             done[row.name] = _call(row, estimate, reference, sample_rate_hz, labels)
     if plans and reference is not None:
-        done.update(_call_plans(plans, estimate, reference))
+        try:
+            done.update(_call_plans(plans, estimate, reference))
+        except Exception:  # each by itself then, so that only the one that breaks has no value
+            done.update({name: _call(metric(name), estimate, reference, sample_rate_hz, labels) for name in plans})
     return {row.name: done[row.name] for row in rows}
 
 
@@ -189,19 +195,14 @@ def _call(
     try:
         function = _resolve(row.target)
         value = function(estimate, reference, **arguments) if row.needs_reference else function(estimate, **arguments)
-    except (ValueError, RuntimeError, ArithmeticError) as error:
+    except Exception as error:  # one metric that breaks must not cost the others their values
         return _Pending(row, None, "failed", _one_line(error), time.perf_counter() - started)
     return _Pending(row, value, "ok", None, time.perf_counter() - started)
 
 
 def _call_plans(plans: dict[str, Plan], estimate: Tensor, reference: Tensor) -> dict[str, _Pending]:
     requests: list[Request] = [request for plan in plans.values() for request in plan.requests]
-    started = time.perf_counter()
-    try:
-        sums, transform_seconds = spectral_sums(estimate, reference, requests)
-    except (ValueError, RuntimeError, ArithmeticError) as error:
-        each = (time.perf_counter() - started) / len(plans)
-        return {name: _Pending(metric(name), None, "failed", _one_line(error), each) for name in plans}
+    sums, transform_seconds = spectral_sums(estimate, reference, requests)
     users = {
         settings: sum(any(r.stft == settings for r in plan.requests) for plan in plans.values())
         for settings in transform_seconds
