@@ -658,6 +658,8 @@ def read_companion(source: Path) -> Companion:
             documents[f"data/{path.name}"] = path
         else:
             data[path.stem] = read_document(path)
+            if path.name == "benchmarks.json":
+                documents[f"data/{path.name}"] = path
 
     results: dict[str, Results] = {}
     for name in wanted:

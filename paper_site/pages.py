@@ -26,6 +26,7 @@ KINDS: Mapping[str, str] = {
     "study": "paper_site.kinds.study",
     "reproduce": "paper_site.kinds.reproduce",
     "run": "paper_site.kinds.run",
+    "benchmarks": "paper_site.kinds.benchmarks",
     "prose": "paper_site.kinds.prose",
 }
 

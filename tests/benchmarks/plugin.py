@@ -5,19 +5,25 @@ are deselected. With it they alone run, on one thread, and each is compared with
 ``--benchmark-update`` renews that file and shows what changed.
 
 The gate fails rather than passes whenever it did not look: without a baseline, without pytest-benchmark, under xdist,
-where a benchmark was skipped, has no entry, or an entry has no benchmark any more.
+where a benchmark was skipped, has no entry, or an entry has no benchmark any more. The one thing it may leave out is
+work that needs an optional package which is not installed; it says so.
+
+Every complete run is added to the history, ``_data/benchmarks.json``, which the site plots.
 """
 
 from __future__ import annotations
 
 import os
+import statistics
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.benchmarks import history
 from tests.benchmarks.gate import (
     SCHEMA_VERSION,
     Verdict,
@@ -29,14 +35,20 @@ from tests.benchmarks.gate import (
 )
 
 SUITE = Path("tests") / "benchmarks"
-_ATTEMPTS = 3
+HISTORY = Path("_data") / "benchmarks.json"
+PAUSES_S = (0.0, 0.1, 0.3, 1.0, 2.0)
+"""Pauses before further rounds where a ratio exceeds its limit: disturbances pass, regressions stay."""
+LEAST_ROUNDS, MOST_ROUNDS, ENOUGH_S = 3, 9, 1.0
+BLOCKS = 3
+"""Independent measurements whose median becomes a baseline."""
 
 
 class Gate:
     """What was measured in this run, beside the baseline."""
 
-    def __init__(self, path: Path, baseline: dict[str, Any], *, update: bool) -> None:
+    def __init__(self, path: Path, baseline: dict[str, Any], *, update: bool, history_path: Path | None = None) -> None:
         self.path = path
+        self.history_path = history_path
         self.baseline = baseline
         self.update = update
         self.same_machine = baseline.get("machine") == machine_kind()
@@ -46,6 +58,7 @@ class Gate:
         self.quality: dict[str, dict[str, Any]] = {}
         self.verdicts: list[Verdict] = []
         self.measured: set[str] = set()
+        self.absent: dict[str, str] = {}
         self.faults: list[str] = []
 
     def entry(self, part: str, name: str) -> Any:
@@ -67,7 +80,8 @@ class Speed:
         reference: Callable[[], object],
         *,
         audio_s: float | None = None,
-        rounds: int = 9,
+        rounds: int | None = None,
+        package: str | None = None,
     ) -> None:
         """Compare ``work`` with a reference operation and fail if the ratio has grown too much.
 
@@ -75,30 +89,50 @@ class Speed:
             work: What is measured; called many times.
             reference: Operation of the same character, from :mod:`tests.benchmarks.references`.
             audio_s: Seconds of audio per call, for the table.
-            rounds: Rounds of the comparison.
+            rounds: Rounds of the comparison, chosen by the length of a call where None; more are made where the limit
+                is exceeded.
+            package: Import name of an optional package that the work needs.
         """
-        from eval.timing import compare
+        from eval.timing import Interleaved
 
-        self._benchmark.pedantic(work, rounds=3, iterations=1, warmup_rounds=1)
-        best = None
-        for _ in range(_ATTEMPTS):
-            # A disturbed measurement is repeated; a real regression stays one.
-            compared = compare(work, reference, rounds=rounds)
-            best = compared if best is None or compared.ratio < best.ratio else best
-            verdict = judge_speed(
-                self._name, best.ratio, self._gate.entry("speed", self._name), self._gate.same_machine
-            )
-            if verdict.outcome != "worse":
-                break
-        assert best is not None
-        name = getattr(reference, "__name__", "reference")
-        entry = {"ratio": best.ratio, "reference": name, "seconds": best.seconds}
+        # For the table of pytest-benchmark; the call also warms up.
+        self._benchmark.pedantic(work, rounds=1, iterations=1)
+        contest = Interleaved(work, reference)
+        rounds = rounds or max(LEAST_ROUNDS, min(MOST_ROUNDS, int(ENOUGH_S / contest.work_s)))
+        known = self._gate.entry("speed", self._name)
+        if self._gate.update:
+            blocks = []
+            for _ in range(BLOCKS):
+                contest.forget()
+                blocks.append(contest.run(rounds))
+            middle = statistics.median(block.ratio for block in blocks)
+            found = next(block for block in blocks if block.ratio == middle)
+        else:
+            found = contest.run(rounds)
+            for pause_s in PAUSES_S:
+                if judge_speed(self._name, found.ratio, known, self._gate.same_machine).outcome != "worse":
+                    break
+                time.sleep(pause_s)
+                found = contest.run(rounds)
+        entry: dict[str, Any] = {
+            "ratio": found.ratio,
+            "reference": getattr(reference, "__name__", "reference").replace("<lambda>", "beside it"),
+            "seconds": found.seconds,
+        }
         if audio_s is not None:
-            entry["audio_seconds_per_second"] = audio_s / best.seconds
+            entry["audio_seconds_per_second"] = audio_s / found.seconds
+        if package is not None:
+            entry["package"] = package
         self._benchmark.extra_info.update(entry)
         self._gate.speed[self._name] = entry
         self._gate.measured.add(self._id)
-        _settle(self._gate, [verdict])
+        _settle(self._gate, [judge_speed(self._name, found.ratio, known, self._gate.same_machine)])
+
+    def absent(self, package: str) -> None:
+        """Say that this work needs an optional package which is not installed; the summary names it."""
+        self._benchmark.pedantic(lambda: None, rounds=1, iterations=1)
+        self._gate.absent[self._name] = package
+        self._gate.measured.add(self._id)
 
 
 class Quality:
@@ -159,6 +193,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         dest="benchmark_gate_baseline",
         help=f"baseline file (default: {SUITE.as_posix()}/baseline.json)",
     )
+    group.addoption(
+        "--benchmark-history",
+        metavar="PATH",
+        dest="benchmark_gate_history",
+        help=f"file to which a complete run is added, or none (default: {HISTORY.as_posix()})",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -191,7 +231,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.benchmark_only = True
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args[:] = [str(config.rootpath / SUITE)]
-    config.stash[GATE] = Gate(path, baseline, update=update)
+    told = config.getoption("benchmark_gate_history")
+    kept = None if told == "none" else Path(told) if told else config.rootpath / HISTORY
+    config.stash[GATE] = Gate(path, baseline, update=update, history_path=kept)
 
 
 def _is_benchmark(item: pytest.Item) -> bool:
@@ -243,14 +285,25 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     gate.faults += [f"{name} measured nothing" for name in unmeasured]
     if gate.complete and not gate.update:
         for part, found in (("speed", gate.speed), ("quality", gate.quality)):
-            missing = sorted(set(gate.baseline.get(part, {})) - set(found))
+            missing = sorted(set(gate.baseline.get(part, {})) - set(found) - set(gate.absent))
             gate.faults += [f"the baseline has {part} of {name}, which no benchmark measured" for name in missing]
     if gate.faults:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    elif gate.update and exitstatus == pytest.ExitCode.OK:
+    elif gate.complete and gate.history_path is not None and not (gate.update and exitstatus != pytest.ExitCode.OK):
+        passed = exitstatus == pytest.ExitCode.OK
+        try:
+            history.add(gate.history_path, history.entry(gate.speed, gate.quality, passed=passed, update=gate.update))
+        except ValueError as error:
+            gate.faults.append(str(error))
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            return
+    if gate.faults:
+        return
+    if gate.update and exitstatus == pytest.ExitCode.OK:
         content = {"schema_version": SCHEMA_VERSION, "machine": machine_kind()}
         for part, found in (("speed", gate.speed), ("quality", gate.quality)):
-            kept = {} if gate.complete else gate.baseline.get(part, {})
+            before = gate.baseline.get(part, {})
+            kept = {name: entry for name, entry in before.items() if not gate.complete or name in gate.absent}
             content[part] = {**kept, **found}
         if not gate.complete and gate.baseline and not gate.same_machine:
             gate.faults.append("a part of the baseline cannot be renewed on another kind of machine; renew it whole")
@@ -275,6 +328,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.line(f"{name}: {entry['seconds'] * 1e3:.2f} ms{pace}")
     for verdict in gate.verdicts:
         terminalreporter.line(verdict.line, red=verdict.outcome == "worse", green=verdict.outcome == "better")
+    for name, package in sorted(gate.absent.items()):
+        terminalreporter.line(f"not measured, the optional package {package} is not installed: {name}", yellow=True)
     for fault in gate.faults:
         terminalreporter.line(f"error: {fault}", red=True)
     if gate.update:
@@ -282,7 +337,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         dropped = sorted(
             name
             for part, found in (("speed", gate.speed), ("quality", gate.quality))
-            for name in set(gate.baseline.get(part, {})) - set(found)
+            for name in set(gate.baseline.get(part, {})) - set(found) - set(gate.absent)
             if gate.complete
         )
         for name in dropped:

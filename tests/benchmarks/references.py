@@ -43,6 +43,13 @@ def network() -> None:
     torch.matmul(_tensor(512, 512), _tensor(512, 512))
 
 
+def matrices() -> None:
+    """Matrix products, distances and eigenvalues of a symmetric matrix in NumPy."""
+    rows = _noise(200, 64)
+    np.sqrt(np.abs(rows @ rows.T)).sum()
+    np.linalg.eigvalsh(rows.T @ rows)
+
+
 def draws() -> None:
     """Random integers, gathers and sums in NumPy."""
     indices = np.random.default_rng(0).integers(0, 200, size=(2000, 200), dtype=np.int32)
