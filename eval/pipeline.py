@@ -24,10 +24,13 @@ from eval.external import is_external
 from eval.protocols import Progress, Silent
 from eval.publish import WORST, Job, run_job
 from eval.runner import ROOT, code_sha256, metric_key, pick_device
+from eval.sets.definition import CLASSIFIER, EMBEDDING_NAMES
+from eval.sets.publishing import EMBEDDINGS, METRICS, PERMUTATIONS, SPLITS, SetSettings
 from eval.studies import STUDIES, collection_name, load_study
 from eval.studies.context import make_context
 from eval.studies.listening import listening_fingerprint, publish_listening
 from eval.summary import choose_baseline
+from models import registry
 from models.errors import EarwitnessError, InputError, ManifestError
 
 __all__ = ["EarwitnessError", "PipelineReport", "evaluate_companion", "fingerprint"]
@@ -282,7 +285,32 @@ def _job(
         baseline=choose_baseline(columns, baseline),
         level_policy=str(entry.get("level_policy") or "row_gain"),
         device=device,
+        sets=_sets(source, entry.get("sets"), evaluation.seed),
     )
+
+
+def _sets(source: Path, wanted: Mapping[str, Any] | bool | None, seed: int) -> SetSettings | None:
+    """What is measured of whole sets; ``false`` asks for nothing.
+
+    Raises:
+        InputError: If a metric or embedding is unknown.
+    """
+    if wanted is False:
+        return None
+    asked = dict(wanted) if isinstance(wanted, Mapping) else {}
+    named = [str(_place(source, text)) if Path(text).suffix else text for text in asked.get("embeddings", EMBEDDINGS)]
+    unknown = [text for text in named if not Path(text).suffix and text not in EMBEDDING_NAMES]
+    if unknown:
+        raise InputError(f"sets.embeddings: {unknown[0]!r} is not one of {', '.join(EMBEDDING_NAMES)}, or a file")
+    settings = SetSettings(
+        embeddings=tuple(named),
+        metrics=tuple(asked.get("metrics", METRICS)),
+        permutations=int(asked.get("permutations", PERMUTATIONS)),
+        splits=int(asked.get("splits", SPLITS)),
+        seed=seed,
+    )
+    _ = settings.names
+    return settings
 
 
 def _model(source: Path, text: str) -> str:
@@ -311,10 +339,21 @@ def fingerprint(job: Job) -> str:
         open_split(job.evaluation).fingerprint(),
         [(entry.name, entry.key) for entry in system_entries(job.evaluation.models)],
         [metric_key(name) for name in job.evaluation.metric_names],
+        job.sets,
+        [_embedding_key(name) for name in (job.sets.embeddings if job.sets else ())],
+        job.seeds,
         code_sha256("eval"),
         [importlib.metadata.version(name) for name in _LIBRARIES],
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _embedding_key(name: str) -> Any:
+    """What tells that an embedding is another one."""
+    if name == CLASSIFIER:
+        return registry.fingerprint(name, None)
+    path = Path(name)
+    return _facts(path) if path.is_file() else name
 
 
 # --- state

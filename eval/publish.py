@@ -15,6 +15,7 @@ from eval.protocols import Progress
 from eval.results import ResultsStore
 from eval.runner import remove_partial, worker_count
 from eval.selection import Candidate, Selection, select, worst
+from eval.sets.publishing import SetSettings, document, measure_sets
 from eval.summary import Table, summarise
 from models.errors import StoreError
 
@@ -39,6 +40,8 @@ class Job:
     baseline: str | None
     level_policy: str
     device: str
+    sets: SetSettings | None = None
+    seeds: tuple[int, ...] = ()
 
 
 def run_job(source: Path, job: Job, workers: int | None, progress: Progress, command: str) -> tuple[list[str], str]:
@@ -79,6 +82,7 @@ def run_job(source: Path, job: Job, workers: int | None, progress: Progress, com
             samples, files = publisher.publish(collection, selection, workers, progress)
             products += files
             documents[collection] = samples
+        sets = publisher.sets(clip_ids, workers, progress)
         for about in described:
             about["speed"] = publisher.speed(about["name"])
         run = {**finished.document, "models": described}
@@ -93,6 +97,7 @@ def run_job(source: Path, job: Job, workers: int | None, progress: Progress, com
             **({"worst": _selection_entry(chosen[job.collection + WORST], job.worst)} if job.worst else {}),
             "systems": publisher.systems(),
             **summarise(table, names, metrics, seed=job.evaluation.seed, baseline=job.baseline),
+            **({"sets": sets} if sets is not None else {}),
         }
         data = source / "_data"
         # Every document is checked before the first is written, and the one that names the others comes last.
@@ -247,12 +252,37 @@ class _Publisher:
         with torch.no_grad():
             made = system.codes(given.to(self.finished.runner.device), sample_rate_hz=rate)
         maps = {level: codes[0].cpu().numpy() for level, codes in made.items()}
-        config = self.described[model].get("config")
-        size = int(config.get("codebook_size", 512)) if isinstance(config, Mapping) else 512
+        size = self.codebook_size(model)
         picture = _picture_samples(self.described[model])
         length = given.shape[-1]
         covered = -(-length // picture) * picture if picture else length
         return maps, size, covered / rate
+
+    def codebook_size(self, model: str) -> int:
+        """Codes in each codebook of a model."""
+        config = self.described[model].get("config")
+        return int(config.get("codebook_size", 512)) if isinstance(config, Mapping) else 512
+
+    def sets(self, clip_ids: Sequence[str], workers: int | None, progress: Progress) -> dict[str, Any] | None:
+        """What was measured of the outputs of every system as a whole; None where nothing was asked for."""
+        settings = self.job.sets
+        if settings is None:
+            return None
+        runner = self.finished.runner
+        measured = measure_sets(
+            self.store,
+            self.finished.opened.clips,
+            clip_ids,
+            list(self.names),
+            settings,
+            system=runner.loaded.__getitem__,
+            system_key=lambda model: runner.systems[model].key,
+            codebook_size=self.codebook_size,
+            device=runner.device,
+            workers=workers or worker_count("cpu"),
+            progress=progress,
+        )
+        return document(measured, settings, self.names)
 
     def _sample(self, clip: Clip, row: ExportedRow, chosen: Selection, rank: int) -> dict[str, Any]:
         index = self.position[clip.clip_id]

@@ -58,6 +58,7 @@ class StoreContents:
         clips: Clip id to its row.
         outputs: ``outputs[model][clip_id]``, without scores.
         scores: ``scores[model][metric][clip_id]``.
+        sets: Key to what it is the hash of, and the rows that were measured of whole sets under it.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class StoreContents:
     clips: Mapping[str, ClipRow]
     outputs: Mapping[str, Mapping[str, OutputRow]]
     scores: Mapping[str, Mapping[str, Mapping[str, ScoreRow]]]
+    sets: Mapping[str, tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]] = field(default_factory=dict)
 
     @property
     def models(self) -> list[str]:
@@ -319,12 +321,12 @@ def read_store(path: Path) -> StoreContents:
             found = "none" if row is None else row[0]
             raise InputError(f"{path}: schema_version is {found}, need {SCHEMA_VERSION}; run the evaluation again")
         try:
-            return _contents(path, db)
+            return _contents(path, db, with_sets="sets" in tables)
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: a row cannot be read ({error}); the store is damaged") from None
 
 
-def _contents(path: Path, db: sqlite3.Connection) -> StoreContents:
+def _contents(path: Path, db: sqlite3.Connection, *, with_sets: bool) -> StoreContents:
     runs = []
     for (text,) in db.execute("SELECT document FROM runs WHERE document IS NOT NULL ORDER BY created, run_id"):
         runs.append(dict(json.loads(text)))
@@ -346,4 +348,6 @@ def _contents(path: Path, db: sqlite3.Connection) -> StoreContents:
         "SELECT clip_id, model, metric, metric_key, value, status, reason, seconds FROM scores ORDER BY model, clip_id"
     ):
         scores.setdefault(model, {}).setdefault(row[0], {})[clip_id] = ScoreRow(*row)
-    return StoreContents(path, runs, clips, outputs, scores)
+    found = db.execute("SELECT key, facts, rows FROM sets ORDER BY key") if with_sets else ()
+    sets = {key: (dict(json.loads(facts)), [dict(row) for row in json.loads(rows)]) for key, facts, rows in found}
+    return StoreContents(path, runs, clips, outputs, scores, sets)

@@ -5,7 +5,8 @@ loses at most the clips in flight. Every row carries the key of what it was made
 
 * a clip, its file (path, size, time of change, place in the file), which saves reading what has not changed;
 * an output, the clip's samples, the model with its weights and code, the seed and the kind of device;
-* a score, the output it belongs to, and the metric's definition and code.
+* a score, the output it belongs to, and the metric's definition and code;
+* what was measured of all outputs of a model together, these outputs, the clips, the embedding, the settings and code.
 
 A row whose key still fits is never made again; one whose key does not is replaced together with what depends on it.
 """
@@ -50,6 +51,7 @@ CREATE TABLE scores (
 );
 """
 _CLAIMS = "CREATE TABLE IF NOT EXISTS claims (clip_id TEXT PRIMARY KEY, owner TEXT NOT NULL, expires REAL NOT NULL)"
+_SETS = "CREATE TABLE IF NOT EXISTS sets (key TEXT PRIMARY KEY, facts TEXT NOT NULL, rows TEXT NOT NULL)"
 WAIT_S = 30.0
 """How long another program may keep the file before that is an error."""
 CLAIM_S = 60.0
@@ -161,6 +163,7 @@ class ResultsStore:
             found = "none" if row is None else row[0]
             raise StoreError(f"{self.path}: schema_version is {found}, need {SCHEMA_VERSION}; name a new output folder")
         db.execute(_CLAIMS)
+        db.execute(_SETS)
         if self.alone:
             # Whoever made them is gone.
             db.execute("DELETE FROM claims")
@@ -281,6 +284,26 @@ class ResultsStore:
             ],
         )
 
+    def add_set(self, key: str, facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write what was measured of a whole set of outputs.
+
+        Args:
+            key: Hash of ``facts``.
+            facts: Everything that the rows depend on.
+            rows: Rows of `eval.sets.comparing`.
+        """
+        with self._guarded(), self._transaction():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO sets VALUES (?, ?, ?)",
+                (key, json.dumps(facts, sort_keys=True), json.dumps(list(rows), sort_keys=True)),
+            )
+
+    def keep_sets(self, keys: Iterable[str]) -> None:
+        """Forget what was measured of sets under any other key."""
+        with self._guarded(), self._transaction():
+            known = {key for (key,) in self._connection.execute("SELECT key FROM sets")}
+            self._connection.executemany("DELETE FROM sets WHERE key = ?", [(k,) for k in sorted(known - set(keys))])
+
     # --- several processes on one store
 
     def claim(self, clip_ids: Sequence[str], owner: str) -> set[str]:
@@ -396,6 +419,12 @@ class ResultsStore:
                 (clip_id, model),
             ).fetchall()
         return [ScoreRow(*row) for row in rows]
+
+    def set_rows(self, key: str) -> list[dict[str, Any]] | None:
+        """What was measured of a set of outputs under a key, None when the store does not have it."""
+        with self._guarded():
+            row = self._connection.execute("SELECT rows FROM sets WHERE key = ?", (key,)).fetchone()
+        return None if row is None else [dict(entry) for entry in json.loads(row[0])]
 
     def values(self, model: str, metric: str) -> dict[str, tuple[float | None, str, str | None]]:
         """Clip to (value, status, reason) of a metric over a model's outputs."""

@@ -6,6 +6,7 @@ Of a companion's folder:
   same corpus, weights and metric definitions;
 * every aggregate, rank, difference and failure of a results document follows from the rows of its results store, and
   the published clips are those that the stated rule chooses from them, with the scores of the rows;
+* what was measured of whole sets is what its store holds for these very clips and outputs;
 * every published file is there with the size, the hash and the decoded samples that its manifest states, and every
   picture is there.
 
@@ -32,6 +33,7 @@ from eval.recorded import StoreContents, column_name, definition_hash, open_data
 from eval.results import FILE_NAME
 from eval.runner import worker_count
 from eval.selection import Candidate, select, worst
+from eval.sets.publishing import drawn, fact_hash, set_facts
 from eval.studies import collection_name
 from eval.summary import Standing, aggregates, diagram_entry, differences, medians, standings
 from models.errors import AudioError, InputError, ManifestError
@@ -149,6 +151,7 @@ def _companion(folder: Path, done: Verification, workers: int) -> None:
             clip_ids = _members(document, contents, file, done)
             if clip_ids is not None:
                 _derived(file, document, contents, clip_ids, done)
+                _sets(file, document, contents, clip_ids, done)
                 for name in (stem, f"{stem}{WORST}"):
                     if name in collections:
                         _chosen(f"_data/{name}.yml", name, document, collections[name], contents, clip_ids, done)
@@ -383,6 +386,49 @@ def _diagrams(
         _numbers(file, where, theirs, mine, done)
         done.expect(file, f"{where}.average_ranks", sorted(published), sorted(ranks))
         _numbers(file, f"{where}.average_ranks", published, ranks, done)
+
+
+_SET_FIELDS = ("value", "low", "high", "status", "n_estimate", "permutations")
+
+
+def _sets(
+    file: str, document: Mapping[str, Any], contents: StoreContents, clip_ids: Sequence[str], done: Verification
+) -> None:
+    """What was measured of whole sets is what the store holds for these very clips and outputs."""
+    part = document.get("sets")
+    if part is None:
+        return
+    models = {system["category"]: system["model"] for system in document["systems"]}
+    names = drawn(clip_ids, int(part["seed"]))
+    clips = {name: contents.clips[name].pcm_sha256 for name in names}
+    for key in sorted({row["key"] for row in part["rows"]}):
+        if key not in contents.sets:
+            done.wrong(file, f"sets.{key}", "a measurement", "one of the results store")
+            continue
+        facts, rows = contents.sets[key]
+        done.expect(file, f"sets.{key}", key, fact_hash(facts))
+        made = contents.outputs.get(str(facts.get("model")), {}).values() if "embedding" in facts else ()
+        for name, digest in set_facts(clips, made).items():
+            done.expect(file, f"sets.{key}.{name}", facts.get(name), digest)
+        stated = {_set_cell(row): row for row in part["rows"] if row["key"] == key}
+        known = {_set_cell(row): row for row in rows}
+        for cell in sorted(stated.keys() ^ known.keys(), key=str):
+            there = cell in stated
+            done.wrong(file, f"sets.{cell[0]}.{key}", "an entry" if there else "none", "none" if there else "an entry")
+        for cell in stated.keys() & known.keys():
+            row, derived = stated[cell], known[cell]
+            where = f"sets.{row['category']}.{cell[0]}"
+            done.expect(file, f"{where}.category", models.get(row["category"]), facts.get("model"))
+            done.numbers += 1
+            for name in _SET_FIELDS:
+                if name in derived:
+                    done.expect(file, f"{where}.{name}", row.get(name), derived[name])
+            for ours, theirs in (("p", "p_value"), ("floor", "floor")):
+                done.expect(file, f"{where}.{ours}", row.get(ours), derived.get(theirs))
+
+
+def _set_cell(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return str(row["metric"]), str(row.get("embedding")), str(row.get("level"))
 
 
 def _numbers(file: str, where: str, stated: Mapping[str, Any], derived: Mapping[str, Any], done: Verification) -> None:

@@ -6,6 +6,8 @@ most, and few enough for ten reference clips in each on average.
 
 from __future__ import annotations
 
+import hashlib
+import threading
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -19,6 +21,7 @@ from eval.stats import holm
 _ROUNDS = 100
 _STARTS = 4
 _NORMAL = NormalDist()
+_REMEMBERED = 512
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,10 @@ class Clustering:
     centres: Floats
     labels: NDArray[np.int64]
     inertia: float
+
+
+_KNOWN: dict[tuple[bytes, tuple[int, ...], int, int], Clustering] = {}
+_LOCK = threading.Lock()
 
 
 def k_means(matrix: Floats, k: int, *, seed: int = 0, starts: int = _STARTS) -> Clustering:
@@ -103,9 +110,23 @@ def bin_counts(
     bins = min(most_bins, len(wanted) // clips_per_bin)
     if bins < 2:
         raise Undefined(f"the reference has {len(wanted)} clips, two bins need {2 * clips_per_bin}")
-    found = k_means(wanted, bins, seed=seed)
+    found = _clustering(wanted, bins, seed)
     nearest = squared_distances(made, found.centres).argmin(axis=1)
     return np.bincount(nearest, minlength=bins), np.bincount(found.labels, minlength=bins)
+
+
+def _clustering(matrix: Floats, k: int, seed: int) -> Clustering:
+    """`k_means`, remembered for a while: several metrics look at the same divisions of the same clips."""
+    key = hashlib.sha256(np.ascontiguousarray(matrix).tobytes()).digest(), matrix.shape, k, seed
+    with _LOCK:
+        found = _KNOWN.get(key)
+    if found is None:
+        found = k_means(matrix, k, seed=seed)
+        with _LOCK:
+            _KNOWN[key] = found
+            while len(_KNOWN) > _REMEMBERED:
+                del _KNOWN[next(iter(_KNOWN))]
+    return found
 
 
 def two_proportions_p(count_a: int, n_a: int, count_b: int, n_b: int) -> float:

@@ -1,4 +1,4 @@
-"""Sets of sounds from two folders, or from a results store, embedded and compared.
+"""Sets of sounds, embedded and compared; the outputs in a results store are those of `eval.sets.publishing`.
 
 A clip that has no vector (unreadable, silent, too short) is left out and counted: the report says how many and why,
 since a model that falls silent must not gain by it. Sample rates are never changed in silence: an embedding that hears
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from eval import audio_io
 from eval.protocols import Progress, Silent
-from eval.results import ResultsStore
 from eval.score import audio_files, cell
 from eval.sets import SET_METRICS, Undefined, chosen, definition_sha256
 from eval.sets.codes import bit_rate, code_counts, code_statistics
-from eval.sets.embeddings import CLASSIFIER, Embedding, open_embedding
+from eval.sets.definition import CLASSIFIER
+from eval.sets.embeddings import Embedding, open_embedding
 from eval.sets.scoring import DEFAULT_PERMUTATIONS, DEFAULT_SPLITS, SetScore, score_classes, score_embeddings
 from models.errors import AudioError, EarwitnessError, InputError
 
@@ -64,6 +64,7 @@ class EmbeddedSet:
         pitches: Wanted pitch of every clip; ``None`` where one is unknown.
         left_out: Reason to the clips without a vector.
         resampled_from_hz: Rates that were changed to the embedding's.
+        names: Name of the sound of every row.
     """
 
     vectors: NDArray[np.float64]
@@ -72,6 +73,20 @@ class EmbeddedSet:
     pitches: NDArray[np.int64] | None
     left_out: Mapping[str, Sequence[str]]
     resampled_from_hz: Sequence[int]
+    names: Sequence[str] = ()
+
+    def among(self, names: Sequence[str]) -> EmbeddedSet:
+        """The same with the rows of some sounds alone, in the order of their names."""
+        place = {name: index for index, name in enumerate(self.names)}
+        rows = [place[name] for name in names]
+
+        def part(values: NDArray[Any] | None) -> Any:
+            return None if values is None else values[rows]
+
+        return dataclasses.replace(
+            self, vectors=part(self.vectors), pitch=part(self.pitch), family=part(self.family),
+            pitches=part(self.pitches), names=tuple(names),
+        )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +150,7 @@ def _read(name: str, path: Path, pitch: int | None = None) -> Sound:
 
 def embed_set(sounds: Iterable[Sound], embedding: Embedding, progress: Progress | None = None) -> EmbeddedSet:
     """Vectors of some sounds, in their order; what has none is left out and listed."""
-    vectors, pitches = [], []
+    vectors, pitches, names = [], [], []
     left_out: dict[str, list[str]] = {}
     rates: set[int] = set()
     for sound in sounds:
@@ -149,6 +164,7 @@ def embed_set(sounds: Iterable[Sound], embedding: Embedding, progress: Progress 
                 rate = embedding.sample_rate_hz
             vectors.append(embedding.embed(clip, rate))
             pitches.append(sound.pitch)
+            names.append(sound.name)
         except (Undefined, ValueError) as error:
             left_out.setdefault(str(error), []).append(f"{sound.name}: {sound.error or error}")
         if progress is not None:
@@ -163,6 +179,7 @@ def embed_set(sounds: Iterable[Sound], embedding: Embedding, progress: Progress 
         np.array(known) if known and len(known) == len(pitches) else None,
         left_out,
         sorted(rates),
+        tuple(names),
     )
 
 
@@ -175,14 +192,21 @@ def compare(
     seed: int = 0,
     permutations: int = DEFAULT_PERMUTATIONS,
     splits: int = DEFAULT_SPLITS,
+    paired: bool = False,
 ) -> Comparison:
     """Scores of two embedded sets; metrics of classes where the embedding is the classifier.
+
+    Where they are ``paired``, a sound of the estimate was made from that of the same name in the reference, and those
+    that lack the other are left out.
 
     Raises:
         InputError: If a metric is unknown.
     """
     scores = []
-    settings = {"seed": seed, "permutations": permutations, "splits": splits}
+    if paired:
+        both = [name for name in reference.names if name in set(estimate.names)]
+        estimate, reference = estimate.among(both), reference.among(both)
+    settings = {"seed": seed, "permutations": permutations, "splits": splits, "paired": paired}
     for name in chosen(metrics):
         row = SET_METRICS[name]
         if row.input == _EMBEDDING_INPUT:
@@ -399,93 +423,16 @@ def _span(low: float | None, high: float | None) -> str:
     return "-" if low is None or high is None else f"{low:.4g} to {high:.4g}"
 
 
-def store_sounds(store: ResultsStore, model: str) -> tuple[list[Sound], list[Sound]]:
-    """Outputs of a model in a results store, and the clips that they were made from, in the order of the clips.
-
-    Failed outputs stand in the list as unreadable, so that they are counted.
-
-    Raises:
-        InputError: If the store has no output of this model.
-    """
-    made, wanted = [], []
-    for output in store.outputs(model):
-        clip = store.clip(output.clip_id)
-        pitch = clip.labels.get("pitch")
-        pitch = pitch if isinstance(pitch, int) and 0 <= pitch < 128 else None
-        if output.path is None:
-            made.append(Sound(output.clip_id, None, 0, error=output.error or f"status {output.status}"))
-        else:
-            made.append(_read(output.clip_id, store.folder / output.path, pitch))
-        wanted.append(_reference(clip.clip_id, Path(clip.path), clip.frames, pitch))
-    if not made:
-        raise InputError(f"{store.path}: has no outputs of {model!r}")
-    return made, wanted
-
-
-def _reference(name: str, path: Path, frames: int, pitch: int | None) -> Sound:
-    """The recorded clip; only whole files, since the store does not know where in a longer file a clip starts."""
-    sound = _read(name, path, pitch)
-    if sound.waveform is not None and sound.waveform.shape[0] != frames:
-        return Sound(name, None, 0, error=f"{path}: the clip is a part of this file; give the corpus's clips")
-    return sound
-
-
-def compare_store(
-    store: ResultsStore,
-    models: Sequence[str],
-    *,
-    metrics: Sequence[str] = (),
-    embeddings: Sequence[str] = (),
-    references: Mapping[str, Sound] | None = None,
-    seed: int = 0,
-    permutations: int = DEFAULT_PERMUTATIONS,
-    splits: int = DEFAULT_SPLITS,
-    device: str = "cpu",
+def code_rows(
+    system: Any, sounds: Iterable[Sound], sizes: Mapping[str, int] | int, *, device: str = "cpu"
 ) -> list[dict[str, object]]:
-    """Set metrics of the outputs of some models against the clips that they were made from.
-
-    Args:
-        store: Where the outputs are.
-        models: Names as in the store.
-        metrics: Names of metrics or inputs; all when empty.
-        embeddings: Names or files; `DEFAULT_EMBEDDINGS` when empty.
-        references: Recorded sounds by clip, for corpora whose clips are parts of files.
-        seed: Seed of all draws.
-        permutations: Divisions for p.
-        splits: Divisions for the floor.
-        device: Where networks compute.
-
-    Returns:
-        JSON-ready rows, each with ``model``; the fields are those of `Comparison.as_rows`.
-
-    Raises:
-        InputError: If a name does not fit or the store has no outputs of a model.
-        CheckpointError: If the classifier cannot be loaded.
-    """
-    opened = [open_embedding(name, device=device) for name in (embeddings or DEFAULT_EMBEDDINGS)]
-    known: dict[tuple[str, tuple[str, ...]], EmbeddedSet] = {}
-    out: list[dict[str, object]] = []
-    for model in models:
-        made, wanted = store_sounds(store, model)
-        if references is not None:
-            wanted = [references.get(sound.name, sound) for sound in wanted]
-        for embedding in opened:
-            key = embedding.name, tuple(sound.name for sound in wanted)
-            if key not in known:
-                known[key] = embed_set(wanted, embedding)
-            settings: dict[str, Any] = {"seed": seed, "permutations": permutations, "splits": splits}
-            found = compare(embed_set(made, embedding), known[key], embedding, metrics=metrics, **settings)
-            out += [{"model": model, **row} for row in found.as_rows()]
-    return out
-
-
-def code_rows(system: Any, sounds: Iterable[Sound], sizes: Mapping[str, int]) -> list[dict[str, object]]:
     """Statistics of the codes that a system gives some sounds, counted over all of them.
 
     Args:
         system: A system with ``codes``.
         sounds: The sounds, of the system's rate.
-        sizes: Level to the size of its codebook.
+        sizes: Level to the size of its codebook, or one size for all levels.
+        device: Where the system computes.
 
     Returns:
         A row for each metric of codes and level, with the level under ``"level"``, and one with the bit rate of each
@@ -502,11 +449,12 @@ def code_rows(system: Any, sounds: Iterable[Sound], sizes: Mapping[str, int]) ->
     for sound in sounds:
         if sound.waveform is None:
             continue
-        waveform = torch.from_numpy(np.ascontiguousarray(sound.waveform, dtype=np.float32))[None]
+        waveform = torch.from_numpy(np.ascontiguousarray(sound.waveform, dtype=np.float32))[None].to(device)
         for level, codes in system.codes(waveform, sample_rate_hz=sound.sample_rate_hz).items():
-            if level not in sizes:
+            if not isinstance(sizes, int) and level not in sizes:
                 raise InputError(f"level {level!r}: the size of its codebook is missing")
-            found = code_counts([codes.cpu().numpy()], sizes[level])
+            size = sizes if isinstance(sizes, int) else sizes[level]
+            found = code_counts([codes.cpu().numpy()], size)
             counts[level] = counts.get(level, np.zeros_like(found)) + found
         seconds += sound.waveform.shape[0] / sound.sample_rate_hz
         n += 1

@@ -62,3 +62,8 @@ class SetMetric:
     def __post_init__(self) -> None:
         if self.input not in INPUTS:
             raise ValueError(f"{self.name}: input is {self.input!r}; known: {', '.join(INPUTS)}")
+
+
+EMBEDDING_NAMES = ("log_mel", "mfcc", "chroma", "modulation", "note_classifier")
+"""The embeddings of `eval.sets.embeddings`, named here so that naming them does not load what computes them."""
+CLASSIFIER = "note_classifier"

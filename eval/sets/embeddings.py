@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.metrics.frontend import hann, mel_filters
-from eval.sets.definition import Undefined
+from eval.sets.definition import CLASSIFIER, EMBEDDING_NAMES, Undefined
 from models.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -42,7 +42,6 @@ SILENCE_PEAK = 2.0**-24
 LOW_HZ, HIGH_HZ = 40.0, 7_600.0
 RANGE_DB = 80.0
 WINDOW_S, HOP_S = 0.064, 0.016
-CLASSIFIER = "note_classifier"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,7 +242,7 @@ STATISTICS: Mapping[str, Statistics] = MappingProxyType(
     }
 )
 
-EMBEDDINGS = (*STATISTICS, CLASSIFIER)
+EMBEDDINGS = EMBEDDING_NAMES
 
 
 class ClassifierEmbedding:

@@ -6,6 +6,11 @@
 * The **floor** is what the reference scores against itself: one half against the other, over and over. A biased
   metric depends on the number of clips, so the estimate is measured at the size of the floor as well.
 
+Where the estimates were made from the very clips of the reference (``paired``), the two sets are not independent: each
+clip lies next to its own estimate, and every distance is small whatever the crowd does. Then p comes from swapping
+estimate and recording within clips, the interval leaves clips out together with their estimates, and the value at the
+size of the floor holds the estimates of one half against the recordings of the other, on the divisions of the floor.
+
 What cannot be measured has a status and a reason. Repetitions that would take too long are left out, and that is said.
 """
 
@@ -151,6 +156,7 @@ def score_embeddings(
     seed: int = 0,
     permutations: int = DEFAULT_PERMUTATIONS,
     splits: int = DEFAULT_SPLITS,
+    paired: bool = False,
 ) -> SetScore:
     """Score the embeddings of two sets with one metric.
 
@@ -161,6 +167,7 @@ def score_embeddings(
         seed: Seed of all draws.
         permutations: Divisions for p; 0 leaves p out.
         splits: Divisions for the floor; 0 leaves it out.
+        paired: Whether a row of ``estimate`` was made from the clip of the same row of ``reference``.
 
     Raises:
         InputError: If the metric is unknown.
@@ -170,8 +177,15 @@ def score_embeddings(
         raise ValueError(f"{name} is a metric of {row.input}, not of embeddings")
     made, wanted = np.asarray(estimate, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     sizes = len(made), len(wanted)
+    if paired and sizes[0] != sizes[1]:
+        raise ValueError(f"{sizes[0]} estimates of {sizes[1]} clips; paired sets have one estimate a clip")
+    if paired and row.work == "matrices":
+        reason = "extrapolation supposes independent sets, and these estimates were made from the reference's clips"
+        return SetScore(name, None, "skipped", reason, *sizes, seed=seed)
     try:
-        made, wanted = (_in_order(m) for m in checked(made, wanted))
+        made, wanted = checked(made, wanted)
+        order = np.lexsort([*made.T[::-1], *wanted.T[::-1]]) if paired else None
+        made, wanted = (_in_order(m) if order is None else m[order] for m in (made, wanted))
         plan = _plan(row, made, wanted, seed)
         first = (np.arange(sum(sizes)) < sizes[0])[:, None]
         value = float(plan.many(first, ~first)[0])
@@ -189,8 +203,8 @@ def score_embeddings(
     wished = permutations if row.plan else min(permutations, _CALLS)
     tries = affordable(row, *sizes, dimensions, wished)
     repeats = affordable(row, *sizes, dimensions, splits if row.plan else min(splits, _CALL_SPLITS))
-    p_value, p_method = _permutation_p(row, plan, value, sizes, tries, wished, seed)
-    low, high, interval = _jackknife(row, plan, value, sizes, seed)
+    p_value, p_method = _permutation_p(row, plan, value, sizes, tries, wished, seed, paired)
+    low, high, interval = _jackknife(row, plan, value, sizes, seed, paired)
     return SetScore(
         name,
         value,
@@ -203,7 +217,7 @@ def score_embeddings(
         p_value=p_value,
         permutations=tries,
         p_method=p_method,
-        floor=_floor(plan, sizes, repeats, seed) if splits else None,
+        floor=_floor(plan, sizes, repeats, seed, paired) if splits else None,
         facts=facts,
         seed=seed,
     )
@@ -251,12 +265,26 @@ def _divisions(generator: np.random.Generator, clips: int, first: int, second: i
     return one, other
 
 
+def _swaps(generator: np.random.Generator, clips: int, times: int) -> tuple[Marks, Marks]:
+    """Estimate and recording swapped in a random half of so many clips, marks of shape ``(2 * clips, times)``."""
+    swapped = generator.random((clips, times)) < 0.5
+    return np.concatenate([~swapped, swapped]), np.concatenate([swapped, ~swapped])
+
+
 def _permutation_p(
-    row: SetMetric, plan: Plan, value: float, sizes: tuple[int, int], tries: int, wished: int, seed: int
+    row: SetMetric,
+    plan: Plan,
+    value: float,
+    sizes: tuple[int, int],
+    tries: int,
+    wished: int,
+    seed: int,
+    paired: bool = False,
 ) -> tuple[float | None, str]:
     if tries == 0:
         return None, "not asked for" if wished == 0 else "left out: too many clips or dimensions"
-    marks = _divisions(_generator(seed, 1), sum(sizes), *sizes, tries)
+    generator = _generator(seed, 1)
+    marks = _swaps(generator, sizes[0], tries) if paired else _divisions(generator, sum(sizes), *sizes, tries)
     first = (np.arange(sum(sizes)) < sizes[0])[:, None]
     try:
         # A statistic with something of the reference in it, as it is, would not treat all divisions alike.
@@ -269,11 +297,15 @@ def _permutation_p(
         return None, f"left out: {error}"
     margin = 1e-12 * max(1.0, abs(value))
     worse = found <= value + margin if row.higher_is_better else found >= value - margin
-    return (1.0 + float(worse.sum())) / (1.0 + tries), f"{tries} random divisions of all clips, one-sided"
+    return (1.0 + float(worse.sum())) / (1.0 + tries), _p_method(tries, paired)
+
+
+def _p_method(tries: int, paired: bool) -> str:
+    return f"{tries} random {'swaps within clips' if paired else 'divisions of all clips'}, one-sided"
 
 
 def _jackknife(
-    row: SetMetric, plan: Plan, value: float, sizes: tuple[int, int], seed: int
+    row: SetMetric, plan: Plan, value: float, sizes: tuple[int, int], seed: int, paired: bool = False
 ) -> tuple[float | None, float | None, str]:
     if not row.smooth:
         return None, None, "none: the value moves in steps"
@@ -282,7 +314,7 @@ def _jackknife(
     n, m = sizes
     generator = _generator(seed, 2)
     variance, freedom = 0.0, 0
-    for start, length in ((0, n), (n, m)):
+    for start, length in ((0, n),) if paired else ((0, n), (n, m)):
         groups = min(_GROUPS, length)
         if groups < 2:
             return None, None, "none: too few clips"
@@ -290,6 +322,8 @@ def _jackknife(
         order = start + generator.permutation(length)
         for i in range(groups):
             kept[order[i::groups], i] = False
+            if paired:
+                kept[n + order[i::groups], i] = False
         first = (np.arange(n + m) < n)[:, None]
         try:
             values = plan.many(kept & first, kept & ~first)
@@ -298,10 +332,11 @@ def _jackknife(
         variance += (groups - 1) / groups * float(((values - values.mean()) ** 2).sum())
         freedom += groups - 1
     reach = float(stdtrit(freedom, 0.5 + _LEVEL / 2)) * math.sqrt(variance)
-    return value - reach, value + reach, f"jackknife over {min(_GROUPS, n)} + {min(_GROUPS, m)} groups of clips"
+    counted = f"{min(_GROUPS, n)}" if paired else f"{min(_GROUPS, n)} + {min(_GROUPS, m)}"
+    return value - reach, value + reach, f"jackknife over {counted} groups of clips"
 
 
-def _floor(plan: Plan, sizes: tuple[int, int], splits: int, seed: int) -> Floor:
+def _floor(plan: Plan, sizes: tuple[int, int], splits: int, seed: int, paired: bool = False) -> Floor:
     n, m = sizes
     half = m // 2
     side = min(n, half)
@@ -312,8 +347,12 @@ def _floor(plan: Plan, sizes: tuple[int, int], splits: int, seed: int) -> Floor:
     generator = _generator(seed, 3)
     none = np.zeros((n, splits), dtype=bool)
     marks = _divisions(generator, m, side, half, splits)
-    first, _ = _divisions(generator, n, side, 0, splits)
-    second, _ = _divisions(generator, m, half, 0, splits)
+    if paired:
+        # The very divisions of the floor: estimates of one half, recordings of the other.
+        first, second = marks
+    else:
+        first, _ = _divisions(generator, n, side, 0, splits)
+        second, _ = _divisions(generator, m, half, 0, splits)
     empty = np.zeros((m, splits), dtype=bool)
     try:
         found = plan.many(*(np.concatenate([none, part]) for part in marks))
@@ -334,6 +373,7 @@ def score_classes(
     seed: int = 0,
     permutations: int = DEFAULT_PERMUTATIONS,
     splits: int = DEFAULT_SPLITS,
+    paired: bool = False,
 ) -> SetScore:
     """Score the answers of a classifier about a set.
 
@@ -349,6 +389,7 @@ def score_classes(
         seed: Seed of all draws.
         permutations: Divisions for p.
         splits: Parts of the reference for the floor.
+        paired: Whether a row of ``estimate`` was made from the clip of the same row of ``reference``.
 
     Raises:
         InputError: If the metric is unknown.
@@ -366,10 +407,20 @@ def score_classes(
         arguments = (p, wanted) if labelled else (p,)
         return float(function(*arguments, **row.parameters))
 
-    estimate, ours = _in_class_order(estimate, labels if labelled else None)
     theirs = None
-    if reference is not None:
-        reference, theirs = _in_class_order(reference, reference_labels if labelled else None)
+    if paired:
+        if reference is None or sizes[0] != sizes[1]:
+            raise ValueError(f"{sizes[0]} estimates of {sizes[1]} clips; paired sets have one estimate a clip")
+        # Wanted classes are the same on both sides, so that the rows alone settle the order.
+        estimate, reference = (np.asarray(p, dtype=np.float64) for p in (estimate, reference))
+        order = np.lexsort([*estimate.T[::-1], *reference.T[::-1]])
+        estimate, reference = estimate[order], reference[order]
+        ours = None if labels is None or not labelled else np.asarray(labels)[order]
+        theirs = None if reference_labels is None or not labelled else np.asarray(reference_labels)[order]
+    else:
+        estimate, ours = _in_class_order(estimate, labels if labelled else None)
+        if reference is not None:
+            reference, theirs = _in_class_order(reference, reference_labels if labelled else None)
     try:
         value = measured(estimate, ours)
     except Undefined as error:
@@ -393,8 +444,12 @@ def score_classes(
     worse = 0
     generator = _generator(seed, 1)
     for _ in range(permutations):
-        order = generator.permutation(len(pool))
-        parts = order[: sizes[0]], order[sizes[0] :]
+        if paired:
+            kept, other = (marks[:, 0] for marks in _swaps(generator, sizes[0], 1))
+            parts = np.flatnonzero(kept), np.flatnonzero(other)
+        else:
+            order = generator.permutation(len(pool))
+            parts = order[: sizes[0]], order[sizes[0] :]
         a, b = (measured(pool[part], None if both is None else both[part]) for part in parts)
         worse += sign * (a - b) <= gap + 1e-12
     generator = _generator(seed, 3)
@@ -411,7 +466,7 @@ def score_classes(
         score,
         p_value=(1.0 + worse) / (1.0 + permutations) if permutations else None,
         permutations=permutations,
-        p_method=f"{permutations} random divisions of all clips, one-sided" if permutations else "not asked for",
+        p_method=_p_method(permutations, paired) if permutations else "not asked for",
         floor=floor,
         facts={"reference_value": of_reference},
     )

@@ -97,6 +97,10 @@ ALTERED: dict[str, tuple[Callable[[Any], None], str]] = {
         "critical_differences.waveform_l1.average_ranks",
     ),
     "diagram gone": (lambda d: d["critical_differences"].pop(), "critical_differences.waveform_l1"),
+    "set": (lambda d: d["sets"]["rows"][0].update(value=0.125), "sets.reconstruction"),
+    "set's floor": (lambda d: next(r for r in d["sets"]["rows"] if r["floor"])["floor"].update(mean=0.125), "sets."),
+    "set's key": (lambda d: d["sets"]["rows"][0].update(key="0" * 64), "sets.0000"),
+    "set gone": (lambda d: d["sets"]["rows"].pop(), "sets."),
     "difference": (lambda d: d["differences"][0].update(p=0.5), "differences.reconstruction"),
     "failure": (lambda d: d["failures"].append({"clip": "x", "category": "halver", "error": "x"}), "failures.halver.x"),
     "run": (lambda d: d.update(run="nosuch"), "run"),
@@ -124,6 +128,16 @@ def test_an_altered_row_is_found(companion: Path) -> None:
     fields = found(companion)
     assert any(where == "aggregates.halver.waveform_l1.mean" for _, where in fields)
     assert any(".scores.halver.waveform_l1.value" in where for _, where in fields)
+
+
+def test_sets_of_other_outputs_are_found(companion: Path) -> None:
+    with sqlite3.connect(companion / "_results" / "tones" / "results.sqlite") as db:
+        db.execute("UPDATE outputs SET pcm_sha256 = 'x' WHERE model = 'halver'")
+        db.execute("UPDATE sets SET facts = replace(facts, '\"splits\": 30', '\"splits\": 31')")
+    db.close()
+    fields = [where for _, where in found(companion)]
+    assert any(where.startswith("sets.") and where.endswith(".outputs_sha256") for where in fields)
+    assert any(where.startswith("sets.") and len(where) == len("sets.") + 64 for where in fields)
 
 
 def test_altered_files_are_found(companion: Path) -> None:

@@ -12,7 +12,6 @@ import torch
 
 from eval import audio_io
 from eval.__main__ import main
-from eval.results import ClipRow, OutputRow, ResultsStore
 from eval.sets import Undefined
 from eval.sets.codes import code_statistics
 from eval.sets.comparing import (
@@ -21,7 +20,6 @@ from eval.sets.comparing import (
     code_rows,
     compare,
     compare_folders,
-    compare_store,
     embed_set,
     pitch_of_name,
 )
@@ -178,29 +176,6 @@ def test_pitches_of_names() -> None:
     assert pitch_of_name("bass-999-075") is pitch_of_name("take-2") is None
 
 
-def test_a_store_gives_rows_for_each_model(folders: dict[str, Path], tmp_path: Path) -> None:
-    with ResultsStore(tmp_path / "store") as store:
-        for model, source in (("near", "alike"), ("far", "other")):
-            for path in sorted(folders[source].glob("*.wav")):
-                clip = folders["reference"] / path.name
-                target = tmp_path / "store" / model / path.name
-                target.parent.mkdir(exist_ok=True)
-                shutil.copy(path, target)
-                row = ClipRow(path.stem, "key", str(clip), RATE_HZ, 6_400, "noise", {"pitch": 60})
-                relative = f"{model}/{path.name}"
-                store.add([row], [OutputRow(path.stem, model, "key", "ok", path=relative, run_id="r")])
-        store.add([], [OutputRow(path.stem, "far", "key", "failed", error="it broke", run_id="r")])
-        settings: dict[str, Any] = {"embeddings": ["log_mel"], "metrics": ["kernel_distance"], **FEW}
-        near, far = compare_store(store, ["near", "far"], **settings)
-        with pytest.raises(InputError, match="has no outputs of 'gone'"):
-            compare_store(store, ["gone"], **settings)
-    assert (near["model"], far["model"]) == ("near", "far")
-    assert (near["n_estimate"], near["n_reference"], far["n_estimate"]) == (16, 16, 15)
-    assert far["left_out_estimate"] == {"the file cannot be read": 1}
-    assert near["value"] < far["value"]
-    json.dumps([near, far], allow_nan=False)
-
-
 class Coder:
     """Codes by the loudness of pieces, and a second level that is always 0."""
 
@@ -219,6 +194,7 @@ def test_codes_of_a_system_are_counted_over_all_sounds() -> None:
     assert values["dead_codes", "bottom"] == 7
     assert values["code_rate", "all"] == pytest.approx(values["code_rate", "top"])
     assert {row["n_estimate"] for row in rows} == {5}
+    assert code_rows(Coder(), sounds, 16)[0] == {**rows[0], "size": 16}
     with pytest.raises(InputError, match="level 'bottom'"):
         code_rows(Coder(), sounds, {"top": 16})
     with pytest.raises(Undefined, match="no codes"):

@@ -157,3 +157,56 @@ def test_accuracy_needs_labels() -> None:
     assert (bad.status, bad.value) == ("failed", None)
     assert score_classes("inception_score_pitch", p[:1]).status == "undefined"
     assert dataclasses.asdict(score)["metric"] == "pitch_accuracy"
+
+
+@pytest.mark.parametrize("name", [name for name in OF_EMBEDDINGS if "infinity" not in name])
+def test_estimates_of_the_very_clips_are_held_against_other_clips(name: str) -> None:
+    clips = gaussians(80, 4, 0)
+    better = SET_METRICS[name].higher_is_better
+    same = score_embeddings(name, clips, clips, seed=3, paired=True, **FEW)
+    # Where nothing changed, no swap makes a difference, and the estimates are the floor itself.
+    assert same.p_value == 1.0 and same.floor.at_floor_size == pytest.approx(same.floor.mean)
+    moved = clips + 1.5 + 0.1 * gaussians(80, 4, 1)
+    far = score_embeddings(name, moved, clips, seed=3, paired=True, **FEW)
+    assert far.p_value == pytest.approx(1 / 20) and "swaps" in far.p_method
+    assert (far.floor.at_floor_size < far.floor.mean) == better
+    if far.low is not None:
+        assert far.low < far.value < far.high
+    order = np.random.default_rng(0).permutation(80)
+    assert score_embeddings(name, moved[order], clips[order], seed=3, paired=True, **FEW) == far
+
+
+def test_p_of_paired_sets_is_uniform_where_nothing_is_different() -> None:
+    found = []
+    for i in range(60):
+        clips = gaussians(20, 3, i)
+        pair = [clips + 0.3 * gaussians(20, 3, 100 * k + i) for k in (1, 2)]
+        score = score_embeddings("kernel_distance", *pair, permutations=99, splits=0, paired=True)
+        found.append(score.p_value)
+    assert 0.35 < np.mean(found) < 0.65 and np.mean(np.array(found) <= 0.1) < 0.25
+
+
+def test_a_small_change_of_every_clip_is_found_when_clips_are_paired() -> None:
+    clips = gaussians(60, 4, 0)
+    moved = clips + 0.15
+    assert score_embeddings("frechet_distance", moved, clips, permutations=99, splits=0).p_value > 0.1
+    assert score_embeddings("frechet_distance", moved, clips, permutations=99, splits=0, paired=True).p_value == 0.01
+
+
+def test_paired_sets_have_one_estimate_a_clip_and_no_extrapolation() -> None:
+    with pytest.raises(ValueError, match="30 estimates of 40 clips"):
+        score_embeddings("kernel_distance", gaussians(30, 3, 0), gaussians(40, 3, 1), paired=True)
+    with pytest.raises(ValueError, match="30 estimates of 40 clips"):
+        score_classes("pitch_entropy", distributions(30, 1.0, 0), distributions(40, 1.0, 1), paired=True)
+    score = score_embeddings("frechet_distance_infinity", gaussians(90, 3, 0), gaussians(90, 3, 0), paired=True)
+    assert (score.status, score.value) == ("skipped", None) and "independent" in str(score.reason)
+
+
+def test_paired_classes_are_swapped_within_clips() -> None:
+    sure = distributions(60, 0.05, 0)
+    vague = 0.99 * sure + 0.01 / 12
+    assert score_classes("pitch_entropy", vague, sure, permutations=99, splits=5).p_value > 0.05
+    paired = score_classes("pitch_entropy", vague, sure, permutations=99, splits=5, paired=True)
+    assert paired.p_value == pytest.approx(0.01) and "swaps" in paired.p_method
+    order = np.random.default_rng(0).permutation(60)
+    assert score_classes("pitch_entropy", vague[order], sure[order], permutations=99, splits=5, paired=True) == paired
