@@ -218,11 +218,14 @@ def _facts(companion: Companion, pages: Sequence[Page], rendered: Mapping[str, R
 
 def _build(task: _Task) -> BuildReport:
     from paper_site.content import read_prose
+    from paper_site.extras import check_audio, check_published, printing
     from paper_site.increment import Increment
+    from paper_site.lint import Files
     from paper_site.manifest import read_companion
     from paper_site.output import check_destination, write_site
     from paper_site.pages import list_pages
     from paper_site.render import Renderer
+    from paper_site.sums import seal
 
     source, destination = task.source, task.destination
     check_destination(destination, source)
@@ -230,7 +233,8 @@ def _build(task: _Task) -> BuildReport:
     started, inputs = time.time_ns(), task.inputs()
     tools = cached.tool_digest([Path(__file__).resolve().parent, PROJECT / "_data" / "schema"])
     cached.active().tools = tools
-    companion = read_companion(source)
+    files = Files(str(source))
+    companion = check_audio(read_companion(source), files)
     prose = read_prose(list(task.content))
     pages = list_pages(companion, prose)
     own_styles = tuple(
@@ -243,6 +247,9 @@ def _build(task: _Task) -> BuildReport:
     rendered = {page.path: increment.page(page) for page in pages}
     rendered |= _facts(companion, pages, rendered)
     copies = _copies(companion)
+    check_published(companion, copies, lambda: {name: page.read() for name, page in rendered.items()})
+    rendered = seal(rendered, printing(pages), {name: files.sha256(path) for name, path in copies.items()})
+    files.save()
     written = write_site(destination, source, rendered, copies)
     increment.finish()
     samples = sum(len(part.samples) for part in companion.heard)

@@ -18,7 +18,9 @@ from urllib.parse import unquote, urlsplit
 
 from paper_site.documents import read_document
 from paper_site.errors import SiteError
+from paper_site.lint import lint_audio, read_settings
 from paper_site.provenance import CHECKED_KINDS, Ledger, untraced
+from paper_site.sums import check_sums
 
 VOID = frozenset(re.findall(r"\w+", "area base br col embed hr img input link meta source track wbr"))
 OPTIONAL_END = frozenset(
@@ -330,6 +332,22 @@ def _numbers(root: Path, pages: dict[Path, _Page]) -> Iterator[Problem]:
         yield Problem("data", 0, f"the documents cannot be read as results, runs and studies ({wrong!r})")
 
 
+def _audio(root: Path) -> Iterator[Problem]:
+    """Faults of the audio that the site does not allow itself, with a reason."""
+    path = root / "data" / "site" / "lint.json"
+    collections = {name: document for name, document in _read_all(root / "data").items() if isinstance(document, dict)}
+    try:
+        settings = read_settings(read_document(path) if path.is_file() else None, path)
+        report = lint_audio(root, collections, settings)
+    except (SiteError, KeyError, TypeError, AttributeError, ValueError) as wrong:
+        yield Problem("data", 0, f"the audio cannot be looked at ({wrong})")
+        return
+    for finding in report.errors:
+        # Said already, with the manifest.
+        if finding.rule not in {"missing", "bytes", "lfs"}:
+            yield Problem(finding.path, 0, f"{finding.message} [{finding.rule}]")
+
+
 def check_site(folder: Path) -> list[Problem]:
     """Check a built site.
 
@@ -356,4 +374,6 @@ def check_site(folder: Path) -> list[Problem]:
     problems += _media(root, used)
     problems += _styles(root)
     problems += _numbers(root, pages)
+    problems += _audio(root)
+    problems += [Problem(name, 0, message) for name, message in check_sums(root)]
     return sorted(set(problems))

@@ -1,25 +1,35 @@
-"""What a site holds beside its pages: the facts for the cards of its numbers."""
+"""What stands around the pages: checks before they are written, and the files beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
+from paper_site.audio import SUFFIXES
 from paper_site.documents import read_document
-from paper_site.errors import ContentError
+from paper_site.errors import ContentError, DataError
+from paper_site.lint import Files, lint_audio, orphans, read_settings, refuse_faults
 from paper_site.manifest import Companion
 from paper_site.pages import Page, run_path
 from paper_site.provenance import CHECKED_KINDS, Ledger, card_script, untraced
+
+LINT = "data/site/lint.json"
+"""What site.yml asks of the audio, for those who check the site later."""
 
 
 def extra_files(companion: Companion, ledger: Ledger) -> dict[str, bytes]:
     """Make the files that are no pages and no copies: path inside the site -> bytes."""
     results = [read_document(path) for name, path in companion.documents.items() if name.startswith("data/results/")]
-    return {
+    made = {
         run_path(run.id).removesuffix(".html") + ".js": card_script(
             run.raw, ledger.of_run(run.id), [document for document in results if document["run"] == run.id]
         )
         for run in companion.runs.values()
     }
+    made[LINT] = (json.dumps(companion.site.raw.get("lint") or {}, indent=1, ensure_ascii=False) + "\n").encode()
+    return made
 
 
 def check_numbers(pages: Sequence[Page], rendered: Mapping[str, bytes], ledger: Ledger) -> None:
@@ -37,3 +47,42 @@ def check_numbers(pages: Sequence[Page], rendered: Mapping[str, bytes], ledger: 
             raise ContentError(
                 f"{page.path}:{found[0].line}: {found[0].message}{more}", path=page.prose.path if page.prose else None
             )
+
+
+def check_audio(companion: Companion, files: Files) -> Companion:
+    """Look at all audio; returns the companion with what was found.
+
+    Raises:
+        DataError: For faults that site.yml does not allow.
+    """
+    site = companion.site
+    settings = read_settings(site.raw.get("lint"), site.path)
+    collections = {part.name: companion.data[part.name] for part in companion.heard if part.samples}
+    report = lint_audio(companion.source, collections, settings, files)
+    refuse_faults(report, site.path)
+    return replace(companion, audio=report)
+
+
+def check_published(companion: Companion, copies: Mapping[str, Path], pages: Callable[[], Mapping[str, bytes]]) -> None:
+    """Refuse published audio that nothing names.
+
+    Raises:
+        DataError: Naming the first such file.
+    """
+    settings = read_settings(companion.site.raw.get("lint"), companion.site.path)
+    named = {file.path for c in companion.heard for s in c.samples for t in s.tracks for file in t.files.values()}
+    extra = [path for path in copies if Path(path).suffix.lower() in SUFFIXES and path not in named]
+    if not extra or settings.severity["orphan"] != "error":
+        return
+    for path in orphans(extra, named, pages()):
+        if not settings.allowed("orphan", path):
+            raise DataError(
+                f"{path}: no manifest and no page names this file; remove it, or allow it with a reason under"
+                " lint.allow [orphan]",
+                path=companion.site.path,
+            )
+
+
+def printing(pages: Iterable[Page]) -> list[str]:
+    """Name the pages that print the tree hash."""
+    return [page.path for page in pages if page.kind == "reproduce"]

@@ -13,13 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from paper_site.documents import line_of, read_document, read_text
 from paper_site.errors import DataError
 from paper_site.schema import did_you_mean, field_name, validate
 from paper_site.studies import Findings, read_findings
+
+if TYPE_CHECKING:
+    from paper_site.lint import AudioReport
 
 FORMATS = ("ogg", "flac", "wav")
 ORIGINAL = "original"
@@ -345,6 +348,7 @@ class Companion:
     data: Mapping[str, Any]
     documents: Mapping[str, Path]  # path inside the site -> document to publish there
     studies: tuple[Study, ...] = ()
+    audio: AudioReport | None = None
 
     @property
     def heard(self) -> tuple[Collection, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from paper_site.manifest import Companion
 from paper_site.pages import Page, Prose, replaces
+from paper_site.sums import PLACEHOLDER
 
 
 def pages(companion: Companion, prose: Mapping[str, Prose]) -> Iterator[Page]:
@@ -19,6 +20,14 @@ def pages(companion: Companion, prose: Mapping[str, Prose]) -> Iterator[Page]:
         title="How to reproduce",
         kind="reproduce",
         prose=prose.get("reproduce"),
-        context={"runs": runs, "documents": sorted(companion.documents)},
+        context={
+            "runs": runs,
+            "documents": sorted(companion.documents),
+            "tree_hash": PLACEHOLDER,
+            "audio": companion.audio,
+            "allowed": [(rule, why, found) for (rule, why), found in companion.audio.allowed.items()]
+            if companion.audio
+            else [],
+        },
         description="Commands, versions and hashes behind every number of this site",
     )
