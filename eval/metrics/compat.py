@@ -113,8 +113,12 @@ def auraloss_multi_resolution_stft_batch(estimate: Tensor, reference: Tensor) ->
 
 def auraloss_stft_plan(*, n_fft: int = 1024, hop_length: int = 256, win_length: int = 1024) -> Plan:
     """:func:`auraloss_stft` as sums."""
-    convergence = spectral_convergence_plan(n_fft=n_fft, hop_length=hop_length, win_length=win_length, floor=1e-4)
-    log = log_stft_magnitude_plan(n_fft=n_fft, hop_length=hop_length, win_length=win_length, floor=1e-4)
+    convergence = spectral_convergence_plan(
+        n_fft=n_fft, hop_length=hop_length, win_length=win_length, floor=1e-4, precision="float64"
+    )
+    log = log_stft_magnitude_plan(
+        n_fft=n_fft, hop_length=hop_length, win_length=win_length, floor=1e-4, precision="float64"
+    )
     return Plan(
         convergence.requests + log.requests,
         lambda sums, samples: convergence.combine(sums[:2], samples) + log.combine(sums[2:], samples),

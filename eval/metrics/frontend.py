@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 PAD_MODES = ("reflect", "constant")
-PRECISIONS = ("float64", "float32")
+PRECISIONS = ("float64", "float32", "adaptive")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class Stft:
         win_length: Length of the periodic Hann window in samples, at most ``n_fft``.
         pad_mode: ``"reflect"`` or ``"constant"`` (zeros) at the edges.
         precision: ``"float64"``, or ``"float32"`` for spectral sums at twice the speed; there, bins 130 dB below the
-            strongest of their frame are rounding noise, which the logarithmic metrics see.
+            strongest of their frame are rounding noise, which the logarithmic metrics see. ``"adaptive"`` takes
+            a stretch of frames of float32 signals in float32, and again in float64 where the noise could move a sum by
+            a few millionths; for float64 signals and on a CUDA device it is float64.
     """
 
     n_fft: int = 2048

@@ -33,7 +33,7 @@ def multi_scale_mel_plan(
     power: float = 1.0,
     log_weight: float = 1.0,
     magnitude_weight: float = 0.0,
-    precision: str = "float64",
+    precision: str = "adaptive",
 ) -> Plan:
     """:func:`multi_scale_mel` as sums."""
     if not floor > 0:
@@ -72,7 +72,7 @@ def multi_scale_mel(
     power: float = 1.0,
     log_weight: float = 1.0,
     magnitude_weight: float = 0.0,
-    precision: str = "float64",
+    precision: str = "adaptive",
 ) -> Tensor:
     """Gap between log-mel spectrograms, summed over windows of several lengths.
 
@@ -92,7 +92,7 @@ def multi_scale_mel(
         power: Exponent of the band magnitude inside the logarithm.
         log_weight: Weight of the logarithmic term.
         magnitude_weight: Weight of the linear term.
-        precision: ``"float64"`` or ``"float32"``, see `eval.metrics.frontend.Stft`.
+        precision: ``"adaptive"``, ``"float64"`` or ``"float32"``, see `eval.metrics.frontend.Stft`.
 
     Returns:
         Distance per clip, shape ``(...)``, float64, in ``[0, ∞)``.

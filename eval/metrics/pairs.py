@@ -23,6 +23,13 @@ def single(row: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float64))
 
 
+def unconverted(row: Tensor) -> Tensor:
+    """One clip, shape ``(time,)``, contiguous, in float64, or in float32 where it is in float32 already."""
+    if row.dtype == torch.float32 and row.device.type in ("cpu", "cuda"):
+        return row.detach().contiguous()
+    return single(row)
+
+
 def check_shapes(estimate: Tensor, reference: Tensor) -> None:
     """Refuse signals that cannot be compared sample by sample.
 
@@ -35,13 +42,16 @@ def check_shapes(estimate: Tensor, reference: Tensor) -> None:
         raise ValueError(f"signals of shape {tuple(estimate.shape)} have no samples")
 
 
-def per_clip(estimate: Tensor, reference: Tensor, value: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def per_clip(
+    estimate: Tensor, reference: Tensor, value: Callable[[Tensor, Tensor], Tensor], *, widen: bool = True
+) -> Tensor:
     """Apply ``value`` to every pair of clips.
 
     Args:
         estimate: Shape ``(..., time)``.
         reference: Same shape.
-        value: From two float64 clips of shape ``(time,)`` to a scalar tensor.
+        value: From two clips of shape ``(time,)`` to a scalar tensor.
+        widen: Whether to hand on float32 clips as float64.
 
     Returns:
         Values in float64, shape ``(...)``, on the device of ``estimate``.
@@ -51,8 +61,9 @@ def per_clip(estimate: Tensor, reference: Tensor, value: Callable[[Tensor, Tenso
     """
     check_shapes(estimate, reference)
     samples = estimate.shape[-1]
+    clip = single if widen else unconverted
     values = [
-        value(single(e), single(r))
+        value(clip(e), clip(r))
         for e, r in zip(estimate.reshape(-1, samples), reference.reshape(-1, samples), strict=True)
     ]
     if not values:

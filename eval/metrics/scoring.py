@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from eval.metrics import Metric, metric
-from eval.metrics.pairs import single
+from eval.metrics.pairs import unconverted
 from eval.metrics.sums import Plan, Request, spectral_sums
 
 SILENCE_PEAK = 2.0**-24
@@ -96,8 +96,8 @@ def score_batch(
     pending = [
         _row_values(
             rows,
-            single(estimate[index]),
-            None if reference is None else single(reference[index]),
+            unconverted(estimate[index]),
+            None if reference is None else unconverted(reference[index]),
             next((fault[index] for fault in reversed(faults) if fault[index] is not None), None),
             sample_rate_hz,
             {} if labels is None else labels[index],

@@ -14,7 +14,10 @@ level.
   :func:`band_log_spectral_distance`: one transform, 2048/512 by default.
 * :func:`multi_resolution_stft`: three transforms.
 
-Each function has a plan beside it that states it as sums and a formula (:mod:`eval.metrics.sums`).
+Each function has a plan beside it that states it as sums and a formula (:mod:`eval.metrics.sums`). Frames of float32
+signals are transformed in float32 where the rounding noise of that cannot show in the value, else in float64
+(:mod:`eval.metrics.rounding`): nearly equal signals and parts far below the rest lose no digit. Measured against
+float64 throughout, values agree to 2e-6 of themselves. Signals in float64 are worked on in float64 throughout.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ def evaluate_plan(plan: Plan, estimate: Tensor, reference: Tensor) -> Tensor:
         sums, _ = spectral_sums(e, r, plan.requests)
         return plan.combine([sums[request] for request in plan.requests], r.shape[-1])
 
-    return per_clip(estimate, reference, value)
+    return per_clip(estimate, reference, value, widen=False)
 
 
 def _positive(floor: float) -> float:
@@ -59,9 +62,10 @@ def log_mel_l1_plan(
     f_min_hz: float = 0.0,
     f_max_hz: float | None = None,
     floor: float = 1e-5,
+    precision: str = "adaptive",
 ) -> Plan:
     """:func:`log_mel_l1` as sums."""
-    settings = Stft(n_fft, hop_length, win_length, pad_mode)
+    settings = Stft(n_fft, hop_length, win_length, pad_mode, precision)
     mel = Mel(sample_rate_hz, n_mels, f_min_hz, f_max_hz)
     request = Request(settings, "mel_log_error", _positive(floor), mel)
     return Plan((request,), lambda sums, samples: sums[0] / (n_mels * settings.frames(samples)))
@@ -80,6 +84,7 @@ def log_mel_l1(
     f_min_hz: float = 0.0,
     f_max_hz: float | None = None,
     floor: float = 1e-5,
+    precision: str = "adaptive",
 ) -> Tensor:
     """Mean gap between two log-mel spectrograms, ``mean |ln max(M, floor) − ln max(M̂, floor)|``.
 
@@ -99,6 +104,7 @@ def log_mel_l1(
         f_min_hz: Lower edge of the first band.
         f_max_hz: Upper edge of the last band; half the sample rate when ``None``.
         floor: Smallest band magnitude told apart from zero.
+        precision: ``"adaptive"``, ``"float64"`` or ``"float32"``, see `eval.metrics.frontend.Stft`.
 
     Returns:
         Gap in nepers (1 Np = 8.686 dB) per clip, shape ``(...)``, float64, in ``[0, ∞)``.
@@ -119,15 +125,21 @@ def log_mel_l1(
         f_min_hz=f_min_hz,
         f_max_hz=f_max_hz,
         floor=floor,
+        precision=precision,
     )
     return evaluate_plan(plan, estimate, reference)
 
 
 def linear_magnitude_l1_plan(
-    *, n_fft: int = 2048, hop_length: int = 512, win_length: int = 2048, pad_mode: str = "reflect"
+    *,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    win_length: int = 2048,
+    pad_mode: str = "reflect",
+    precision: str = "adaptive",
 ) -> Plan:
     """:func:`linear_magnitude_l1` as sums."""
-    settings = Stft(n_fft, hop_length, win_length, pad_mode)
+    settings = Stft(n_fft, hop_length, win_length, pad_mode, precision)
     return Plan(
         (Request(settings, "absolute_error"),),
         lambda sums, samples: sums[0] / (settings.bins * settings.frames(samples)),
@@ -142,6 +154,7 @@ def linear_magnitude_l1(
     hop_length: int = 512,
     win_length: int = 2048,
     pad_mode: str = "reflect",
+    precision: str = "adaptive",
 ) -> Tensor:
     """Mean gap between two magnitude spectrograms, ``mean |X − X̂|``.
 
@@ -155,6 +168,7 @@ def linear_magnitude_l1(
         hop_length: Step between frames in samples.
         win_length: Length of the Hann window in samples.
         pad_mode: ``"reflect"`` or ``"constant"`` at the edges.
+        precision: ``"adaptive"``, ``"float64"`` or ``"float32"``, see `eval.metrics.frontend.Stft`.
 
     Returns:
         Gap per clip, shape ``(...)``, float64, in ``[0, ∞)``.
@@ -166,15 +180,22 @@ def linear_magnitude_l1(
         Arık, Jun and Diamos, "Fast spectrogram inversion using multi-head convolutional neural networks", IEEE Signal
         Processing Letters 26(1), 2019.
     """
-    plan = linear_magnitude_l1_plan(n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode)
+    plan = linear_magnitude_l1_plan(
+        n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode, precision=precision
+    )
     return evaluate_plan(plan, estimate, reference)
 
 
 def linear_magnitude_mse_plan(
-    *, n_fft: int = 2048, hop_length: int = 512, win_length: int = 2048, pad_mode: str = "reflect"
+    *,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    win_length: int = 2048,
+    pad_mode: str = "reflect",
+    precision: str = "adaptive",
 ) -> Plan:
     """:func:`linear_magnitude_mse` as sums."""
-    settings = Stft(n_fft, hop_length, win_length, pad_mode)
+    settings = Stft(n_fft, hop_length, win_length, pad_mode, precision)
     return Plan(
         (Request(settings, "error_energy"),),
         lambda sums, samples: sums[0] / (settings.bins * settings.frames(samples)),
@@ -189,6 +210,7 @@ def linear_magnitude_mse(
     hop_length: int = 512,
     win_length: int = 2048,
     pad_mode: str = "reflect",
+    precision: str = "adaptive",
 ) -> Tensor:
     """Mean square gap between two magnitude spectrograms, ``mean (X − X̂)²``.
 
@@ -202,6 +224,7 @@ def linear_magnitude_mse(
         hop_length: Step between frames in samples.
         win_length: Length of the Hann window in samples.
         pad_mode: ``"reflect"`` or ``"constant"`` at the edges.
+        precision: ``"adaptive"``, ``"float64"`` or ``"float32"``, see `eval.metrics.frontend.Stft`.
 
     Returns:
         Mean square per clip, shape ``(...)``, float64, in ``[0, ∞)``.
@@ -213,7 +236,9 @@ def linear_magnitude_mse(
         Griffin and Lim, "Signal estimation from modified short-time Fourier transform", IEEE TASSP 32(2), 1984, as a
         mean instead of a sum.
     """
-    plan = linear_magnitude_mse_plan(n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode)
+    plan = linear_magnitude_mse_plan(
+        n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode, precision=precision
+    )
     return evaluate_plan(plan, estimate, reference)
 
 
@@ -224,9 +249,10 @@ def spectral_convergence_plan(
     win_length: int = 2048,
     pad_mode: str = "reflect",
     floor: float = 0.0,
+    precision: str = "adaptive",
 ) -> Plan:
     """:func:`spectral_convergence` as sums."""
-    settings = Stft(n_fft, hop_length, win_length, pad_mode)
+    settings = Stft(n_fft, hop_length, win_length, pad_mode, precision)
     requests = (Request(settings, "error_energy", floor), Request(settings, "reference_energy", floor))
     return Plan(requests, lambda sums, samples: torch.sqrt(sums[0] / sums[1]))
 
@@ -240,6 +266,7 @@ def spectral_convergence(
     win_length: int = 2048,
     pad_mode: str = "reflect",
     floor: float = 0.0,
+    precision: str = "adaptive",
 ) -> Tensor:
     """Relative error of the magnitude spectrogram, ``‖X − X̂‖_F / ‖X‖_F``.
 
@@ -254,6 +281,7 @@ def spectral_convergence(
         win_length: Length of the Hann window in samples.
         pad_mode: ``"reflect"`` or ``"constant"`` at the edges.
         floor: Smaller magnitudes are raised to it first; 1e-4 gives auraloss' definition.
+        precision: ``"adaptive"``, ``"float64"`` or ``"float32"``, see `eval.metrics.frontend.Stft`.
 
     Returns:
         Ratio per clip, shape ``(...)``, float64, in ``[0, ∞)``; ``nan`` or ``inf`` for a silent reference.
@@ -266,7 +294,7 @@ def spectral_convergence(
         Processing Letters 26(1), 2019, eq. 2.
     """
     plan = spectral_convergence_plan(
-        n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode, floor=floor
+        n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode, floor=floor, precision=precision
     )
     return evaluate_plan(plan, estimate, reference)
 
@@ -278,9 +306,10 @@ def log_stft_magnitude_plan(
     win_length: int = 2048,
     pad_mode: str = "reflect",
     floor: float = 1e-4,
+    precision: str = "adaptive",
 ) -> Plan:
     """:func:`log_stft_magnitude` as sums."""
-    settings = Stft(n_fft, hop_length, win_length, pad_mode)
+    settings = Stft(n_fft, hop_length, win_length, pad_mode, precision)
     return Plan(
         (Request(settings, "log_error", _positive(floor)),),
         lambda sums, samples: sums[0] / (settings.bins * settings.frames(samples)),
@@ -296,6 +325,7 @@ def log_stft_magnitude(
     win_length: int = 2048,
     pad_mode: str = "reflect",
     floor: float = 1e-4,
+    precision: str = "adaptive",
 ) -> Tensor:
     """Mean gap between two log-magnitude spectrograms, ``mean |ln max(X, floor) − ln max(X̂, floor)|``.
 
@@ -310,6 +340,7 @@ def log_stft_magnitude(
         win_length: Length of the Hann window in samples.
         pad_mode: ``"reflect"`` or ``"constant"`` at the edges.
         floor: Smallest magnitude told apart from zero.
+        precision: ``"adaptive"``, ``"float64"`` or ``"float32"``, see `eval.metrics.frontend.Stft`.
 
     Returns:
         Gap in nepers (1 Np = 8.686 dB) per clip, shape ``(...)``, float64, in ``[0, ∞)``.
@@ -322,7 +353,7 @@ def log_stft_magnitude(
         Processing Letters 26(1), 2019, eq. 3.
     """
     plan = log_stft_magnitude_plan(
-        n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode, floor=floor
+        n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode, floor=floor, precision=precision
     )
     return evaluate_plan(plan, estimate, reference)
 
@@ -334,9 +365,10 @@ def log_magnitude_mse_plan(
     win_length: int = 2048,
     pad_mode: str = "reflect",
     floor: float = 1e-4,
+    precision: str = "adaptive",
 ) -> Plan:
     """:func:`log_magnitude_mse` as sums."""
-    settings = Stft(n_fft, hop_length, win_length, pad_mode)
+    settings = Stft(n_fft, hop_length, win_length, pad_mode, precision)
     return Plan(
         (Request(settings, "log_error_energy", _positive(floor)),),
         lambda sums, samples: sums[0] / (settings.bins * settings.frames(samples)),
@@ -352,6 +384,7 @@ def log_magnitude_mse(
     win_length: int = 2048,
     pad_mode: str = "reflect",
     floor: float = 1e-4,
+    precision: str = "adaptive",
 ) -> Tensor:
     """Mean square gap between two log-magnitude spectrograms, ``mean (ln max(X, floor) − ln max(X̂, floor))²``.
 
@@ -366,6 +399,7 @@ def log_magnitude_mse(
         win_length: Length of the Hann window in samples.
         pad_mode: ``"reflect"`` or ``"constant"`` at the edges.
         floor: Smallest magnitude told apart from zero.
+        precision: ``"adaptive"``, ``"float64"`` or ``"float32"``, see `eval.metrics.frontend.Stft`.
 
     Returns:
         Mean square in squared nepers (1 Np = 8.686 dB) per clip, shape ``(...)``, float64, in ``[0, ∞)``.
@@ -378,7 +412,7 @@ def log_magnitude_mse(
         1976, averaged over frames and bins alike.
     """
     plan = log_magnitude_mse_plan(
-        n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode, floor=floor
+        n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode, floor=floor, precision=precision
     )
     return evaluate_plan(plan, estimate, reference)
 
@@ -390,7 +424,7 @@ def multi_resolution_stft_plan(
     win_lengths: Sequence[int] = (600, 1200, 240),
     pad_mode: str = "reflect",
     floor: float = 1e-4,
-    precision: str = "float64",
+    precision: str = "adaptive",
 ) -> Plan:
     """:func:`multi_resolution_stft` as sums."""
     settings = [
@@ -422,7 +456,7 @@ def multi_resolution_stft(
     win_lengths: Sequence[int] = (600, 1200, 240),
     pad_mode: str = "reflect",
     floor: float = 1e-4,
-    precision: str = "float64",
+    precision: str = "adaptive",
 ) -> Tensor:
     """Spectral convergence plus log-STFT magnitude, averaged over several resolutions.
 
@@ -437,7 +471,7 @@ def multi_resolution_stft(
         win_lengths: Lengths of the Hann windows in samples, one per transform.
         pad_mode: ``"reflect"`` or ``"constant"`` at the edges.
         floor: Smaller magnitudes are raised to it first.
-        precision: ``"float64"`` or ``"float32"``, see `eval.metrics.frontend.Stft`.
+        precision: ``"adaptive"``, ``"float64"`` or ``"float32"``, see `eval.metrics.frontend.Stft`.
 
     Returns:
         Distance per clip, shape ``(...)``, float64, in ``[0, ∞)``.
@@ -467,9 +501,10 @@ def log_spectral_distance_plan(
     win_length: int = 2048,
     pad_mode: str = "reflect",
     floor: float = 1e-4,
+    precision: str = "adaptive",
 ) -> Plan:
     """:func:`log_spectral_distance` as sums."""
-    settings = Stft(n_fft, hop_length, win_length, pad_mode)
+    settings = Stft(n_fft, hop_length, win_length, pad_mode, precision)
     return Plan(
         (Request(settings, "frame_log_error", _positive(floor)),),
         lambda sums, samples: _DB_PER_NEPER * sums[0] / settings.frames(samples),
@@ -485,6 +520,7 @@ def log_spectral_distance(
     win_length: int = 2048,
     pad_mode: str = "reflect",
     floor: float = 1e-4,
+    precision: str = "adaptive",
 ) -> Tensor:
     """Root-mean-square gap between two log-power spectra, averaged over frames.
 
@@ -500,6 +536,7 @@ def log_spectral_distance(
         win_length: Length of the Hann window in samples.
         pad_mode: ``"reflect"`` or ``"constant"`` at the edges.
         floor: Smallest magnitude told apart from zero.
+        precision: ``"adaptive"``, ``"float64"`` or ``"float32"``, see `eval.metrics.frontend.Stft`.
 
     Returns:
         Distance in dB per clip, shape ``(...)``, float64, in ``[0, ∞)``.
@@ -514,7 +551,7 @@ def log_spectral_distance(
     tensor(0., dtype=torch.float64)
     """
     plan = log_spectral_distance_plan(
-        n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode, floor=floor
+        n_fft=n_fft, hop_length=hop_length, win_length=win_length, pad_mode=pad_mode, floor=floor, precision=precision
     )
     return evaluate_plan(plan, estimate, reference)
 
@@ -529,9 +566,10 @@ def band_log_spectral_distance_plan(
     win_length: int = 2048,
     pad_mode: str = "reflect",
     floor: float = 1e-4,
+    precision: str = "adaptive",
 ) -> Plan:
     """:func:`band_log_spectral_distance` as sums."""
-    settings = Stft(n_fft, hop_length, win_length, pad_mode)
+    settings = Stft(n_fft, hop_length, win_length, pad_mode, precision)
     if low_hz < 0 or (high_hz is not None and high_hz <= low_hz):
         raise ValueError(f"band {low_hz}…{high_hz} Hz: the edges have to satisfy 0 ≤ low_hz < high_hz")
     nyquist_hz = sample_rate_hz / 2
@@ -561,6 +599,7 @@ def band_log_spectral_distance(
     win_length: int = 2048,
     pad_mode: str = "reflect",
     floor: float = 1e-4,
+    precision: str = "adaptive",
 ) -> Tensor:
     """:func:`log_spectral_distance` over the bins of one band.
 
@@ -579,6 +618,7 @@ def band_log_spectral_distance(
         win_length: Length of the Hann window in samples.
         pad_mode: ``"reflect"`` or ``"constant"`` at the edges.
         floor: Smallest magnitude told apart from zero.
+        precision: ``"adaptive"``, ``"float64"`` or ``"float32"``, see `eval.metrics.frontend.Stft`.
 
     Returns:
         Distance in dB per clip, shape ``(...)``, float64, in ``[0, ∞)``; ``nan`` where the band reaches above half the
@@ -600,5 +640,6 @@ def band_log_spectral_distance(
         win_length=win_length,
         pad_mode=pad_mode,
         floor=floor,
+        precision=precision,
     )
     return evaluate_plan(plan, estimate, reference)

@@ -7,17 +7,20 @@ in the cache (:mod:`eval.metrics.tiles`).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from eval.metrics.frontend import Mel, Stft
 from eval.metrics.kernels import kernel_for
 from eval.metrics.quantities import QUANTITIES
-from eval.metrics.tiles import Bank, tiles
+from eval.metrics.rounding import BOUNDS, stands_in_single
+from eval.metrics.tiles import Bank, Clips, Spectrogram, Tile
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def spectral_sums(
     """Take all requested sums over one pair of clips.
 
     Args:
-        estimate: Float64, shape ``(time,)``, contiguous, on the CPU or a CUDA device.
+        estimate: Float64 or float32, shape ``(time,)``, contiguous, on the CPU or a CUDA device.
         reference: The same.
         requests: What to sum; a request that occurs twice is summed once.
 
@@ -70,19 +73,67 @@ def spectral_sums(
         ValueError: If the clip is shorter than a transform.
     """
     kernel = kernel_for(reference.device)
-    pair = (kernel.from_tensor(estimate), kernel.from_tensor(reference))
+    pair = Clips(kernel, (kernel.from_tensor(estimate), kernel.from_tensor(reference)))
+    # Who hands over float64 wants its digits.
+    adaptive = not reference.is_cuda and estimate.dtype == reference.dtype == torch.float32
     sums: dict[Request, Tensor] = {}
     seconds: dict[Stft, float] = {}
     for settings in dict.fromkeys(request.stft for request in requests):
         started = time.perf_counter()
         wanted = [request for request in dict.fromkeys(requests) if request.stft == settings]
-        banks = {mel: Bank(kernel, mel, settings) for mel in {r.mel for r in wanted if r.mel is not None}}
-        work = [(QUANTITIES[r.quantity], r.floor, None if r.mel is None else banks[r.mel], r.numbers) for r in wanted]
-        totals: list[Any] = [0.0] * len(wanted)
-        for tile in tiles(kernel, pair, settings):
-            for index, (quantity, floor, bank, numbers) in enumerate(work):
-                part = quantity(tile, floor, bank, numbers)
-                totals[index] = totals[index] + (part if isinstance(part, Tensor) else float(part))
+        banks = {mel: Bank(mel, settings) for mel in {r.mel for r in wanted if r.mel is not None}}
+        work = [(r.quantity, r.floor, None if r.mel is None else banks[r.mel], r.numbers) for r in wanted]
+        totals = _totals(Spectrogram(kernel, pair, settings), work, settings.precision, adaptive=adaptive)
         sums.update(zip(wanted, kernel.to_tensor(totals), strict=True))
         seconds[settings] = time.perf_counter() - started
     return sums, seconds
+
+
+_Work = list[tuple[str, float, Bank | None, tuple[float, ...]]]
+
+
+def _totals(spectrogram: Spectrogram, work: _Work, precision: str, *, adaptive: bool) -> list[Any]:
+    """Sums over all tiles; what becomes of one does not depend on the others."""
+    totals: list[Any] = [0.0] * len(work)
+    pace = [_Pace(adaptive and precision == "adaptive" and quantity in BOUNDS) for quantity, *_ in work]
+    for first, last in spectrogram.spans:
+        left = list(range(len(work)))
+        if precision == "float32" or any(one.ready() for one in pace):
+            tile = spectrogram.tile(first, last, single=True)
+            taken = left if precision == "float32" else [index for index in left if pace[index].ready()]
+            for index in taken:
+                if precision == "float32" or pace[index].stands(stands_in_single(tile, *work[index])):
+                    totals[index] = totals[index] + _part(tile, *work[index])
+                    left = [other for other in left if other != index]
+        for one in pace:
+            one.step()
+        if left:
+            tile = spectrogram.tile(first, last, single=False)
+            for index in left:
+                totals[index] = totals[index] + _part(tile, *work[index])
+    return totals
+
+
+class _Pace:
+    """Which tiles of a sum to try in single precision: after every failure, fewer of those that follow."""
+
+    def __init__(self, willing: bool) -> None:
+        self._wait = 0.0 if willing else math.inf
+        self._failures = 0
+
+    def ready(self) -> bool:
+        return not self._wait
+
+    def stands(self, found: bool) -> bool:
+        if not found:
+            self._failures += 1
+            self._wait = 2.0**self._failures
+        return found
+
+    def step(self) -> None:
+        self._wait = max(0.0, self._wait - 1)
+
+
+def _part(tile: Tile, quantity: str, floor: float, bank: Bank | None, numbers: tuple[float, ...]) -> Any:
+    part = QUANTITIES[quantity](tile, floor, bank, numbers)
+    return part if isinstance(part, Tensor) else float(part)

@@ -6,7 +6,7 @@ logarithm of their ratio, mel bands) once, however many metrics ask for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -27,15 +27,21 @@ class Tile:
     Attributes:
         kernel: Operations for the device.
         settings: The transform.
+        single: Whether the arrays are float32.
+        sample: Frames that together cover the samples of the tile about once.
         carry: Whatever a quantity keeps from one tile of a clip to the next.
     """
 
-    def __init__(self, kernel: Kernel, settings: Stft, magnitudes: Array, carry: dict[Any, Any]) -> None:
+    def __init__(
+        self, kernel: Kernel, settings: Stft, magnitudes: Array, *, single: bool, sample: slice, carry: dict[Any, Any]
+    ) -> None:
         self.kernel = kernel
         self.settings = settings
+        self.single = single
+        self.sample = sample
         self.carry = carry
         self._magnitudes = magnitudes
-        self._memo: dict[tuple[Any, ...], Array] = {}
+        self._memo: dict[Any, Array] = {}
 
     def magnitudes(self, floor: float = 0.0) -> Array:
         """Magnitudes, those below ``floor`` raised to it."""
@@ -68,15 +74,14 @@ class Tile:
         if key in self._memo:
             return self._memo[key]
         signals, frames, _ = self._magnitudes.shape
-        single = self.settings.precision == "float32"
-        out = self.kernel.buffer(f"bands {bank.mel.n_mels} {floor}", (signals, frames, bank.mel.n_mels), single=single)
+        shape = (signals, frames, bank.mel.n_mels)
+        out = self.kernel.buffer(f"bands {bank.mel.n_mels} {floor}", shape, single=self.single)
         if floor:
             self._memo[key] = self.kernel.at_least(self.bands(bank), floor, out)
             return out
         for rows, columns, weights in bank.blocks:
-            product = self.kernel.buffer("band block", (signals, frames, rows.stop - rows.start), single=single)
-            # A product per signal: one for all would round equal rows differently, by where they stand in it.
-            out[:, :, rows] = self.kernel.matmul(self._magnitudes[:, :, columns], weights, product)
+            factor = self.kernel.constant(weights, single=self.single)
+            self.kernel.matmul(self._magnitudes[:, :, columns], factor, out[:, :, rows])
         self._memo[key] = out
         return out
 
@@ -96,6 +101,12 @@ class Tile:
             self._memo[key] = self.kernel.log(bands, self.kernel.like(f"log bands {bank.mel.n_mels} {floor}", bands))
         return self._memo[key]
 
+    def kept(self, key: Any, make: Callable[[], Array]) -> Array:
+        """A value that is made once for this tile."""
+        if key not in self._memo:
+            self._memo[key] = make()
+        return self._memo[key]
+
     def scratch(self, like: Array) -> Array:
         """Space for a value that is used at once."""
         return self.kernel.like("scratch", like)
@@ -113,17 +124,13 @@ class Bank:
         blocks: Bands, bins and weights, shape ``(bins, bands)``, of each block.
     """
 
-    def __init__(self, kernel: Kernel, mel: Mel, settings: Stft) -> None:
+    def __init__(self, mel: Mel, settings: Stft) -> None:
         self.mel = mel
-        single = settings.precision == "float32"
-        self.blocks = [
-            (rows, columns, kernel.constant(weights, single=single))
-            for rows, columns, weights in _mel_blocks(mel, settings.n_fft)
-        ]
+        self.blocks = _mel_blocks(mel, settings.n_fft)
 
 
-# Products of this size and a tile's frames are too small for BLAS libraries to start threads for.
-_BLOCK_WEIGHTS = 8192
+# Narrow enough to leave out most zeros of the filters, wide enough to hide the cost of a product.
+_BLOCK_WEIGHTS = 2048
 
 
 @lru_cache(maxsize=64)
@@ -147,51 +154,102 @@ def _reached(weights: NDArray[np.float64]) -> slice:
     return slice(int(bins[0]), int(bins[-1]) + 1) if bins.size else slice(0, 1)
 
 
+class Clips:
+    """Signals of one length, in the precisions that are asked for.
+
+    Args:
+        kernel: Operations for the device.
+        signals: Each of shape ``(time,)``, float64 or float32.
+    """
+
+    def __init__(self, kernel: Kernel, signals: Sequence[Array]) -> None:
+        self.samples = int(signals[0].shape[0])
+        self.count = len(signals)
+        self._kernel, self._signals = kernel, signals
+        self._made: dict[bool, list[Array]] = {}
+
+    def arrays(self, *, single: bool) -> list[Array]:
+        """The signals in float64, or with ``single`` in float32."""
+        if single not in self._made:
+            name = "narrow" if single else "wide"
+            self._made[single] = [
+                self._kernel.converted(f"{name} {row}", signal, single=single)
+                for row, signal in enumerate(self._signals)
+            ]
+        return self._made[single]
+
+
+class Spectrogram:
+    """Magnitude spectrograms of some signals, to be asked for tile by tile.
+
+    Args:
+        kernel: Operations for the device.
+        clips: The signals.
+        settings: The transform.
+
+    Attributes:
+        spans: First frame of each tile and the frame after its last.
+
+    Raises:
+        ValueError: If the clips are shorter than the transform.
+    """
+
+    def __init__(self, kernel: Kernel, clips: Clips, settings: Stft) -> None:
+        settings.check(clips.samples)
+        self._kernel, self._clips, self._settings = kernel, clips, settings
+        frames = settings.frames(clips.samples)
+        size = kernel.tile_frames(settings.n_fft, frames, single=settings.precision != "float64")
+        self.spans = [(first, min(frames, first + size)) for first in range(0, frames, size)]
+        self._carry: dict[Any, Any] = {}
+        self._stretches: dict[bool, list[tuple[int, int, list[Array]]]] = {}
+
+    def tile(self, first: int, last: int, *, single: bool) -> Tile:
+        """The frames from ``first`` to ``last − 1``; valid until the next tile is asked for.
+
+        Args:
+            first: First frame.
+            last: The frame after the last.
+            single: Whether to work in float32.
+        """
+        kernel, settings = self._kernel, self._settings
+        if single not in self._stretches:
+            self._stretches[single] = list(_stretches(kernel, self._clips.arrays(single=single), settings))
+        count, length = last - first, settings.win_length
+        # Scratch space starts as zeros, and under this name only the part under the window is ever written. Where the
+        # window stands in the frame changes phases only; at its start, rows are aligned.
+        name = f"frames {settings.n_fft} {length} {self._clips.count}"
+        framed = kernel.buffer(name, (self._clips.count, count, settings.n_fft), single=single)
+        window = kernel.constant(hann(length), single=single)
+        for begin, end, parts in self._stretches[single]:
+            low, high = max(first, begin), min(last, end)
+            if low < high:
+                for row, part in zip(framed, parts, strict=True):
+                    kernel.multiply(part[low - begin : high - begin], window, row[low - first : high - first, :length])
+        shape = (self._clips.count, count, settings.bins)
+        spectrum = kernel.rfft(framed, kernel.buffer("spectrum", shape, complex_values=True, single=single))
+        magnitudes = kernel.magnitude(spectrum, kernel.buffer("magnitudes", shape, single=single))
+        sample = slice(None, None, max(1, length // settings.hop_length))
+        return Tile(kernel, settings, magnitudes, single=single, sample=sample, carry=self._carry)
+
+
 def tiles(kernel: Kernel, signals: Sequence[Array], settings: Stft) -> Iterator[Tile]:
     """All frames of some signals of one length, in order; a tile is valid until the next one is asked for.
 
     Args:
         kernel: Operations for the device.
-        signals: Each of shape ``(time,)``, float64.
-        settings: The transform.
+        signals: Each of shape ``(time,)``, float64 or float32.
+        settings: The transform; in float64 unless its precision is ``"float32"``.
 
     Raises:
         ValueError: If the clip is shorter than the transform.
     """
-    samples = int(signals[0].shape[0])
-    settings.check(samples)
-    single = settings.precision == "float32"
-    if single:
-        signals = [_narrow(kernel, signal, f"narrow {row}") for row, signal in enumerate(signals)]
-    window = kernel.constant(hann(settings.win_length), single=single)
-    start, length = settings.offset_samples, settings.win_length
-    size = kernel.tile_frames(settings.n_fft, settings.frames(samples))
-    # Scratch space starts as zeros, and under this name only the inside of the window is ever written.
-    name = f"frames {settings.n_fft} {length} {len(signals)}"
-    carry: dict[Any, Any] = {}
-    for segments in _stretches(kernel, signals, settings):
-        total = int(segments[0].shape[0])
-        for first in range(0, total, size):
-            count = min(size, total - first)
-            framed = kernel.buffer(name, (len(signals), count, settings.n_fft), single=single)
-            for row, segment in zip(framed, segments, strict=True):
-                kernel.multiply(segment[first : first + count], window, row[:, start : start + length])
-            shape = (len(signals), count, settings.bins)
-            spectrum = kernel.rfft(framed, kernel.buffer("spectrum", shape, complex_values=True, single=single))
-            magnitudes = kernel.buffer("magnitudes", shape, single=single)
-            yield Tile(kernel, settings, kernel.magnitude(spectrum, magnitudes), carry)
+    spectrogram = Spectrogram(kernel, Clips(kernel, signals), settings)
+    for first, last in spectrogram.spans:
+        yield spectrogram.tile(first, last, single=settings.precision == "float32")
 
 
-def _narrow(kernel: Kernel, signal: Array, name: str) -> Array:
-    if isinstance(signal, Tensor):
-        return signal.float()
-    out = kernel.buffer(name, signal.shape, single=True)
-    out[:] = signal
-    return out
-
-
-def _stretches(kernel: Kernel, signals: Sequence[Array], settings: Stft) -> Iterator[list[Array]]:
-    """Segments under the window: those that reach over the start of the clip, those inside, those over its end.
+def _stretches(kernel: Kernel, signals: Sequence[Array], settings: Stft) -> Iterator[tuple[int, int, list[Array]]]:
+    """Frames whose window reaches over the start of the clip, those inside, those over its end, with their segments.
 
     Only the edges are copied and padded, the rest is a view.
     """
@@ -210,7 +268,7 @@ def _stretches(kernel: Kernel, signals: Sequence[Array], settings: Stft) -> Iter
             parts = [signal[begin:end] for signal in signals]
         else:
             parts = [_padded(signal, begin, end, settings.pad_mode) for signal in signals]
-        yield [kernel.segments(part, length, hop) for part in parts]
+        yield first, last, [kernel.segments(part, length, hop) for part in parts]
 
 
 def _padded(signal: Array, begin: int, end: int, pad_mode: str) -> Array:
@@ -260,7 +318,7 @@ def log_mel_frames(waveform: Tensor, settings: Stft, mel: Mel, floor: float) -> 
         Shape ``(frames, n_mels)``, float64, on the device of the waveform.
     """
     kernel = kernel_for(waveform.device)
-    bank = Bank(kernel, mel, settings)
+    bank = Bank(mel, settings)
     parts = [
         tile.log_bands(bank, floor)[0].copy() if not waveform.is_cuda else tile.log_bands(bank, floor)[0]
         for tile in tiles(kernel, [kernel.from_tensor(waveform)], settings)

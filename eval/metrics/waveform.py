@@ -13,6 +13,7 @@ score badly here.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -41,10 +42,11 @@ def waveform_l1(estimate: Tensor, reference: Tensor) -> Tensor:
     """
 
     def value(e: Tensor, r: Tensor) -> Tensor:
-        kernel, gap = _gap(e, r)
-        return kernel.to_tensor([kernel.total(kernel.absolute(gap, gap)) / e.numel()])[0]
+        kernel = kernel_for(e.device)
+        total = sum(kernel.total(kernel.absolute(gap, gap)) for gap in _gaps(kernel, e, r))
+        return kernel.to_tensor([total / e.numel()])[0]
 
-    return per_clip(estimate, reference, value)
+    return per_clip(estimate, reference, value, widen=False)
 
 
 def waveform_mse(estimate: Tensor, reference: Tensor) -> Tensor:
@@ -67,10 +69,10 @@ def waveform_mse(estimate: Tensor, reference: Tensor) -> Tensor:
     """
 
     def value(e: Tensor, r: Tensor) -> Tensor:
-        kernel, gap = _gap(e, r)
-        return kernel.to_tensor([kernel.dot(gap, gap) / e.numel()])[0]
+        kernel = kernel_for(e.device)
+        return kernel.to_tensor([sum(kernel.dot(gap, gap) for gap in _gaps(kernel, e, r)) / e.numel()])[0]
 
-    return per_clip(estimate, reference, value)
+    return per_clip(estimate, reference, value, widen=False)
 
 
 def snr(estimate: Tensor, reference: Tensor, *, eps: float = 0.0) -> Tensor:
@@ -96,15 +98,18 @@ def snr(estimate: Tensor, reference: Tensor, *, eps: float = 0.0) -> Tensor:
     """
 
     def value(e: Tensor, r: Tensor) -> Tensor:
-        kernel, gap = _gap(e, r)
-        signal, copy = kernel.from_tensor(r), kernel.from_tensor(e)
-        noise = kernel.dot(gap, gap)
-        sums = kernel.to_tensor([kernel.dot(signal, signal), noise, kernel.dot(copy, copy)])
+        kernel = kernel_for(e.device)
+        parts = [
+            (kernel.dot(wanted, wanted), kernel.dot(gap, gap), kernel.dot(made, made))
+            for made, wanted in kernel.pieces([kernel.from_tensor(e), kernel.from_tensor(r)])
+            for gap in [kernel.subtract(made, wanted, kernel.like("gap", made))]
+        ]
+        sums = kernel.to_tensor([sum(part) for part in zip(*parts, strict=True)])
         if not eps:
             sums = torch.where((sums[0] > 0) & (sums[2] > 0), sums, torch.nan)
         return 10 * torch.log10((sums[0] + eps) / (sums[1] + eps))
 
-    return per_clip(estimate, reference, value)
+    return per_clip(estimate, reference, value, widen=False)
 
 
 def segmental_snr(
@@ -199,27 +204,56 @@ def si_sdr(estimate: Tensor, reference: Tensor, *, zero_mean: bool = True, eps: 
     """
 
     def value(e: Tensor, r: Tensor) -> Tensor:
-        kernel = kernel_for(e.device)
-        pair = [kernel.from_tensor(e), kernel.from_tensor(r)]
-        if zero_mean:
-            pair = [
-                kernel.subtract(a, kernel.total(a) / e.numel(), kernel.like(f"centred {row}", a))
-                for row, a in enumerate(pair)
-            ]
-        sums = kernel.to_tensor([kernel.dot(*pair), kernel.dot(pair[1], pair[1]), kernel.dot(pair[0], pair[0])])
-        scale = (sums[0] + eps) / (sums[1] + eps)
-        target = kernel.multiply(pair[1], scale if e.is_cuda else float(scale), kernel.like("target", pair[1]))
-        gap = kernel.subtract(target, pair[0], kernel.buffer("gap", (e.numel(),)))
-        signal, error = kernel.to_tensor([kernel.dot(target, target), kernel.dot(gap, gap)])
-        if not eps:
-            # A silent estimate has no part that could be compared: 0/0, not 0.
-            signal = torch.where(sums[2] > 0, signal, torch.nan)
-        return 10 * torch.log10((signal + eps) / (error + eps))
+        if not e.is_cuda and not eps:
+            ratio = _si_sdr_of_sums(e, r, zero_mean=zero_mean)
+            if ratio is not None:
+                return torch.tensor(ratio, dtype=torch.float64)
+        return _si_sdr_of_signals(e.double(), r.double(), zero_mean=zero_mean, eps=eps)
 
-    return per_clip(estimate, reference, value)
+    return per_clip(estimate, reference, value, widen=False)
 
 
-def _gap(estimate: Tensor, reference: Tensor) -> tuple[Kernel, Array]:
+def _si_sdr_of_sums(estimate: Tensor, reference: Tensor, *, zero_mean: bool) -> float | None:
+    """The ratio from the moments of the signals; ``None`` where their differences would lose digits."""
     kernel = kernel_for(estimate.device)
-    out = kernel.buffer("gap", (estimate.numel(),))
-    return kernel, kernel.subtract(kernel.from_tensor(estimate), kernel.from_tensor(reference), out)
+    parts = [
+        (
+            kernel.total(made),
+            kernel.total(wanted),
+            *(kernel.dot(*two) for two in ((made, made), (wanted, wanted), (made, wanted))),
+        )
+        for made, wanted in kernel.pieces([kernel.from_tensor(estimate), kernel.from_tensor(reference)])
+    ]
+    made, wanted, made_energy, wanted_energy, product = (float(sum(part)) for part in zip(*parts, strict=True))
+    count = estimate.numel() if zero_mean else math.inf
+    made_rest, wanted_rest = made_energy - made * made / count, wanted_energy - wanted * wanted / count
+    if not (made_rest > 0.01 * made_energy and wanted_rest > 0.01 * wanted_energy):
+        return None
+    share = (product - made * wanted / count) ** 2 / (made_rest * wanted_rest)
+    return 10 * math.log10(share / (1 - share)) if 1e-6 < share < 0.999 else None
+
+
+def _si_sdr_of_signals(estimate: Tensor, reference: Tensor, *, zero_mean: bool, eps: float) -> Tensor:
+    kernel = kernel_for(estimate.device)
+    count = estimate.numel()
+    pair = [kernel.from_tensor(estimate), kernel.from_tensor(reference)]
+    if zero_mean:
+        pair = [
+            kernel.subtract(a, kernel.total(a) / count, kernel.like(f"centred {row}", a)) for row, a in enumerate(pair)
+        ]
+    sums = kernel.to_tensor([kernel.dot(*pair), kernel.dot(pair[1], pair[1]), kernel.dot(pair[0], pair[0])])
+    scale = (sums[0] + eps) / (sums[1] + eps)
+    factor = scale if estimate.is_cuda else float(scale)
+    target = kernel.multiply(pair[1], factor, kernel.like("target", pair[1]))
+    gap = kernel.subtract(target, pair[0], kernel.buffer("gap", (count,)))
+    signal, error = kernel.to_tensor([kernel.dot(target, target), kernel.dot(gap, gap)])
+    if not eps:
+        # A silent estimate has no part that could be compared: 0/0, not 0.
+        signal = torch.where(sums[2] > 0, signal, torch.nan)
+    return 10 * torch.log10((signal + eps) / (error + eps))
+
+
+def _gaps(kernel: Kernel, estimate: Tensor, reference: Tensor) -> Iterator[Array]:
+    """Difference of two signals, piece by piece."""
+    for made, wanted in kernel.pieces([kernel.from_tensor(estimate), kernel.from_tensor(reference)]):
+        yield kernel.subtract(made, wanted, kernel.like("gap", made))
