@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from paper_site.filters import fixed, number
-from paper_site.manifest import Aggregate, Difference, Metric, Results
+from paper_site.manifest import Aggregate, CriticalDifference, Difference, Metric, Results
 
 WIDTH = 1000.0
 
@@ -104,4 +105,90 @@ def difference_rows(results: Results, metric: Metric, baseline: str) -> Chart:
             if s.category != baseline
         ],
         with_zero=True,
+    )
+
+
+# --- average ranks
+
+
+@dataclass(frozen=True)
+class RankMark:
+    """A system at its average rank: ``x`` in per cent of the width, ``y`` in pixels; its name stands beside it."""
+
+    category: str
+    title: str
+    rank: float
+    x: float
+    y: int
+    dx: int
+    anchor: str
+
+
+@dataclass(frozen=True)
+class RankDiagram:
+    """A critical-difference diagram: x in per cent of the width, y in pixels, so that texts keep their size.
+
+    Attributes:
+        ticks: Position and rank of each tick.
+        ruler: Ends of a line as long as the critical difference, cut off where the axis ends.
+        bars: Ends and height of a line over each run of systems that are not told apart.
+        marks: The systems, the best first.
+        height: Height of the picture.
+        description: What the picture shows, in words.
+    """
+
+    ticks: tuple[tuple[float, int], ...]
+    ruler: tuple[float, float]
+    bars: tuple[tuple[float, float, int], ...]
+    marks: tuple[RankMark, ...]
+    height: int
+    description: str
+
+
+RANKS_FROM, RANKS_TO = 4.0, 96.0
+AXIS_Y = 36
+_BAR_STEP, _ROW_STEP = 9, 22
+
+
+def rank_diagram(found: CriticalDifference, metric: Metric, titles: Mapping[str, str]) -> RankDiagram:
+    """Place a critical-difference diagram.
+
+    Args:
+        found: Average ranks and runs of systems that are not told apart.
+        metric: What was ranked by.
+        titles: Category to the title of its system.
+    """
+    count = max(2, len(found.ranks))
+
+    def place(rank: float) -> float:
+        return round(RANKS_FROM + (rank - 1) / (count - 1) * (RANKS_TO - RANKS_FROM), 2)
+
+    ranks = dict(found.ranks)
+    bars = tuple(
+        (place(ranks[bar[0]]) - 1.0, place(ranks[bar[-1]]) + 1.0, AXIS_Y + _BAR_STEP * (number + 1))
+        for number, bar in enumerate(found.bars)
+    )
+    first = AXIS_Y + _BAR_STEP * len(bars) + 20
+    marks = tuple(
+        RankMark(
+            category,
+            titles.get(category, category),
+            rank,
+            place(rank),
+            first + _ROW_STEP * number,
+            9 if place(rank) < 50 else -9,
+            "start" if place(rank) < 50 else "end",
+        )
+        for number, (category, rank) in enumerate(found.ranks)
+    )
+    order = ", ".join(f"{mark.title} {fixed(mark.rank, 2)}" for mark in marks)
+    groups = "; ".join(" and ".join(titles.get(name, name) for name in bar) for bar in found.bars)
+    told = f"Not told apart: {groups}." if groups else "All are told apart."
+    return RankDiagram(
+        ticks=tuple((place(rank), rank) for rank in range(1, count + 1)),
+        ruler=(RANKS_FROM, min(RANKS_TO, place(1 + found.width))),
+        bars=bars,
+        marks=marks,
+        height=first + _ROW_STEP * (len(marks) - 1) + 14,
+        description=f"{metric.title}: average ranks, 1 the best: {order}. {told}",
     )

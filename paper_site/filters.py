@@ -95,6 +95,34 @@ def interval_text(row: Any) -> str:
     return f"[{fixed(row.low, decimals)}, {fixed(row.high, decimals)}]"
 
 
+def median_text(row: Any) -> str:
+    """Print a median with the decimals that its interval deserves."""
+    if row.median is None:
+        return "—"
+    if 0 < abs(row.median) < 1e-4 or abs(row.median) >= 1e6:
+        return number(row.median)
+    return fixed(row.median, interval_decimals(row.median, row.median_low, row.median_high))
+
+
+def median_interval_text(row: Any) -> str:
+    """Print the interval of a median as ``[low, high]``, or nothing where there is none."""
+    if row.median is None or row.median_low is None or row.median_high is None:
+        return ""
+    if 0 < abs(row.median) < 1e-4 or abs(row.median) >= 1e6:
+        return f"[{number(row.median_low)}, {number(row.median_high)}]"
+    decimals = interval_decimals(row.median, row.median_low, row.median_high)
+    return f"[{fixed(row.median_low, decimals)}, {fixed(row.median_high, decimals)}]"
+
+
+def rank_text(value: float | None) -> str:
+    """Print a rank; ranks that systems share may lie between whole numbers.
+
+    >>> rank_text(2.0), rank_text(1.5)
+    ('2', '1.5')
+    """
+    return "—" if value is None else f"{value:g}"
+
+
 def score_text(score: Any, digits: int = 3) -> str:
     """Print a score: its value when its status is ok, else the status in words."""
     if score is None:
@@ -223,10 +251,13 @@ FILTERS = {
     "duration": duration,
     "interval_text": interval_text,
     "mean_text": mean_text,
+    "median_interval_text": median_interval_text,
+    "median_text": median_text,
     "note": note,
     "number": number,
     "percent": percent,
     "plain": plain,
+    "rank_text": rank_text,
     "score_text": score_text,
     "short_hash": short_hash,
     "signed": signed,

@@ -207,6 +207,12 @@ class Aggregate:
     level: float
     method: str | None
     raw: Mapping[str, Any]
+    median_low: float | None = None
+    median_high: float | None = None
+    rank: float | None = None
+    rank_low: float | None = None
+    rank_high: float | None = None
+    tied: str = ""
 
 
 @dataclass(frozen=True)
@@ -220,11 +226,61 @@ class Difference:
     mean: float | None
     low: float | None
     high: float | None
+    p: float | None = None
+    p_holm: float | None = None
+    d: float | None = None
+    dominance: float | None = None
+    detectable: float | None = None
 
     @property
     def excludes_zero(self) -> bool:
         """Whether the interval leaves out zero."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+@dataclass(frozen=True)
+class CriticalDifference:
+    """Average ranks of the systems in one metric, the best first, and which of them are not told apart."""
+
+    metric: str
+    blocks: int
+    alpha: float
+    width: float
+    p: float | None
+    ranks: tuple[tuple[str, float], ...]
+    bars: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class SetScore:
+    """One metric of all outputs of a system as a set, or of its codes where no embedding is named."""
+
+    category: str
+    metric: str
+    title: str
+    unit: str
+    higher_is_better: bool | None
+    embedding: str | None
+    level: str | None
+    value: float | None
+    low: float | None
+    high: float | None
+    status: str
+    reason: str | None
+    n: int
+    p: float | None
+    floor: Mapping[str, Any]
+
+    @property
+    def mean(self) -> float | None:
+        """The value, under the name that the number filters look for."""
+        return self.value
+
+    @property
+    def shown(self) -> float | None:
+        """The number to hold against the floor: measured against other clips, where that was done."""
+        other = self.floor.get("at_floor_size")
+        return self.value if other is None else float(other)
 
 
 @dataclass(frozen=True)
@@ -243,6 +299,10 @@ class Results:
     aggregates: Mapping[tuple[str, str], Aggregate]
     differences: tuple[Difference, ...]
     failures: tuple[Mapping[str, Any], ...]
+    critical_differences: Mapping[str, CriticalDifference] = field(default_factory=dict)
+    sets: tuple[SetScore, ...] = ()
+    set_settings: Mapping[str, Any] = field(default_factory=dict)
+    seed_variance: tuple[Mapping[str, Any], ...] = ()
 
     def metric(self, name: str) -> Metric | None:
         """Find a metric by name."""
@@ -573,6 +633,8 @@ def _read_results(path: Path) -> Results:
             level=float(a.get("level") or 0.95),
             method=_text(a.get("method")),
             raw=a,
+            tied=str(a.get("tied") or ""),
+            **{key: a.get(key) for key in ("median_low", "median_high", "rank", "rank_low", "rank_high")},
         )
     return Results(
         collection=raw["collection"],
@@ -607,10 +669,46 @@ def _read_results(path: Path) -> Results:
                 d.get("mean"),
                 d.get("low"),
                 d.get("high"),
+                **{key: d.get(key) for key in ("p", "p_holm", "d", "dominance", "detectable")},
             )
             for d in raw.get("differences") or []
         ),
         failures=tuple(raw.get("failures") or []),
+        critical_differences={
+            c["metric"]: CriticalDifference(
+                c["metric"],
+                int(c["blocks"]),
+                float(c["alpha"]),
+                float(c["critical_difference"]),
+                c["p"],
+                tuple((r["category"], float(r["rank"])) for r in c["average_ranks"]),
+                tuple(tuple(bar) for bar in c["not_told_apart"]),
+            )
+            for c in raw.get("critical_differences") or []
+        },
+        sets=tuple(_set_score(row) for row in (raw.get("sets") or {}).get("rows") or []),
+        set_settings=raw.get("sets") or {},
+        seed_variance=tuple(raw.get("seed_variance") or []),
+    )
+
+
+def _set_score(row: Mapping[str, Any]) -> SetScore:
+    return SetScore(
+        category=row["category"],
+        metric=row["metric"],
+        title=str(row.get("title") or row["metric"]),
+        unit="" if row["unit"] == "1" else str(row["unit"]),
+        higher_is_better=row["higher_is_better"],
+        embedding=row["embedding"],
+        level=_text(row.get("level")),
+        value=row["value"],
+        low=row.get("low"),
+        high=row.get("high"),
+        status=row["status"],
+        reason=_text(row.get("reason")),
+        n=int(row["n_estimate"]),
+        p=row.get("p"),
+        floor=row.get("floor") or {},
     )
 
 

@@ -1,9 +1,10 @@
 """Where every number comes from: its address in the record of its run, what may stand there, and a check of tables.
 
 An address is the name of an element on the page of a run: ``mean.COLLECTION.SYSTEM.METRIC`` for a mean,
-``diff.COLLECTION.SYSTEM.BASELINE.METRIC`` for a difference, ``system.COLLECTION.SYSTEM`` for what is known of a system,
-``claim.N``, ``table.N.ROW.COLUMN`` and ``plot.N`` for what a study found, counted from 1. A score of one clip leads to
-``metric-METRIC`` and has its own address where it stands: ``clip-SAMPLE.SYSTEM.METRIC``.
+``diff.COLLECTION.SYSTEM.BASELINE.METRIC`` for a difference, ``ranks.COLLECTION.METRIC`` for average ranks,
+``set.COLLECTION.SYSTEM.EMBEDDING.METRIC.LEVEL`` for what was measured of a whole set, ``system.COLLECTION.SYSTEM`` for
+what is known of a system, ``claim.N``, ``table.N.ROW.COLUMN`` and ``plot.N`` for what a study found, counted from 1. A
+score of one clip leads to ``metric-METRIC`` and has its own address where it stands: ``clip-SAMPLE.SYSTEM.METRIC``.
 """
 
 from __future__ import annotations
@@ -126,6 +127,39 @@ def results_figures(document: Mapping[str, Any]) -> Iterator[Figure]:
                 n=row.get("n"),
                 unit=unit(row["metric"]),
                 metric=row["metric"],
+                system=systems.get(row["category"], {}).get("model"),
+            ),
+        )
+
+    for row in document.get("critical_differences") or []:
+        yield Figure(
+            run,
+            f"ranks.{collection}.{row['metric']}",
+            f"{metric_title(row['metric'])}, {heading}: average ranks",
+            (*_numbers(row), 100 * float(row["alpha"])),
+            card=_card(value=row.get("critical_difference"), n=row.get("blocks"), metric=row["metric"]),
+        )
+    for row in (document.get("sets") or {}).get("rows") or []:
+        yield Figure(
+            run,
+            ".".join(
+                (
+                    "set",
+                    collection,
+                    row["category"],
+                    row["embedding"] or "codes",
+                    row["metric"],
+                    row.get("level", "all"),
+                )
+            ),
+            f"{row.get('title') or row['metric']} of {system_title(row['category'])}, {heading}, as a set",
+            tuple(_numbers(row)),
+            card=_card(
+                value=row.get("value"),
+                low=row.get("low"),
+                high=row.get("high"),
+                n=row.get("n_estimate"),
+                unit=None if row["unit"] == "1" else row["unit"],
                 system=systems.get(row["category"], {}).get("model"),
             ),
         )

@@ -195,6 +195,56 @@ def _aggregate(category: str, metric: str, mean: float, half: float) -> dict[str
     }
 
 
+def sets_document() -> dict[str, Any]:
+    """What was measured of the example's outputs as whole sets."""
+
+    def row(category: str, metric: str, value: float | None, **fields: Any) -> dict[str, Any]:
+        return {
+            "category": category,
+            "metric": metric,
+            "title": metric.replace("_", " ").capitalize(),
+            "unit": "1",
+            "higher_is_better": metric == "coverage",
+            "embedding": "log_mel",
+            "value": value,
+            "status": "ok" if value is not None else "undefined",
+            "reason": None if value is not None else "the reference has 12 clips, two bins need 20",
+            "n_estimate": 11,
+            "n_reference": 11,
+            "left_out": 1,
+            "low": None,
+            "high": None,
+            "interval": "jackknife over 11 groups of clips",
+            "p": None,
+            "permutations": 99,
+            "floor": None,
+            "definition_sha256": "f" * 64,
+            "key": "a" * 64,
+            **fields,
+        }
+
+    floor = {"mean": 0.12, "low": -0.4, "high": 0.9, "n_estimate": 5, "n_reference": 6, "splits": 30, "reason": None}
+    codes = {"embedding": None, "interval": "none: counted, not drawn", "higher_is_better": True, "n_reference": 0}
+    return {
+        "seed": 7,
+        "permutations": 99,
+        "splits": 30,
+        "embeddings": {"log_mel": {"name": "log_mel", "version": 1, "dimensions": 64, "sha256": "b" * 64}},
+        "rows": [
+            row(
+                category, "kernel_distance", value, low=value - 0.3, high=value + 0.3, p=p,
+                floor={**floor, "at_floor_size": other},
+            )
+            for category, value, p, other in (("reconstruction", -0.61, 0.25, 0.17), ("phase", 1.42, 0.01, 2.31))
+        ]
+        + [row(category, "different_bins", None) for category in SYSTEMS]
+        + [
+            row("reconstruction", "code_usage", 0.875, level="top", **codes),
+            row("reconstruction", "code_rate", 1305.2, level="all", **{**codes, "unit": "bit/s"}),
+        ],
+    }  # fmt: skip
+
+
 def results_document() -> dict[str, Any]:
     """The results of the example."""
     means = {
@@ -208,6 +258,17 @@ def results_document() -> dict[str, Any]:
     aggregates = [_aggregate(c, m, mean, half) for (c, m), (mean, half) in means.items()]
     aggregates[2] |= {"n_ok": 10, "n_undefined": 1, "n_failed": 1}
     differences = {"log_mel_l1": (-0.402, 0.03), "si_sdr": (8.39, 0.7), "log_spectral_distance": (-0.31, 0.5)}
+    for row in aggregates:
+        first = row["category"] == "reconstruction"
+        tied = row["metric"] == "log_spectral_distance"
+        row |= {
+            "median_low": row["low"] - 0.01,
+            "median_high": row["high"] + 0.01,
+            "rank": 1.0 if first else 2.0,
+            "rank_low": 1.0 if first or tied else 2.0,
+            "rank_high": 2.0 if tied or not first else 1.0,
+            "tied": "a" if first or tied else "b",
+        }
     return {
         "schema_version": 1,
         "collection": "tones",
@@ -276,9 +337,44 @@ def results_document() -> dict[str, Any]:
                 "mean": mean,
                 "low": mean - half,
                 "high": mean + half,
+                "p": p,
+                "p_holm": min(1.0, 3 * p),
+                "d": mean / half / 2,
+                "dominance": 1.0 if mean > 0 else -1.0,
+                "detectable": 1.4 * half,
             }
-            for metric, (mean, half) in differences.items()
+            for (metric, (mean, half)), p in zip(differences.items(), (0.00098, 0.00195, 0.21), strict=True)
         ],
+        "critical_differences": [
+            {
+                "metric": metric,
+                "blocks": 4,
+                "alpha": 0.05,
+                "critical_difference": 0.98,
+                "statistic": 4.0,
+                "p": 0.0455,
+                "average_ranks": [{"category": "reconstruction", "rank": 1.0}, {"category": "phase", "rank": worse}],
+                "not_told_apart": [["reconstruction", "phase"]] if worse < 1.98 else [],
+            }
+            for metric, worse in (("log_mel_l1", 2.0), ("si_sdr", 2.0), ("log_spectral_distance", 1.5))
+        ],
+        "seed_variance": [
+            {
+                "category": "phase",
+                "metric": "si_sdr",
+                "of": "seeds",
+                "members": [7, 8, 9],
+                "clips": 11,
+                "mean": 4.1,
+                "between": 0.21,
+                "clip_sd": 0.87,
+                "rest_sd": 0.12,
+                "error": 0.3,
+                "error_one_seed": 0.35,
+                "error_clips_only": 0.27,
+            }
+        ],
+        "sets": sets_document(),
         "failures": [{"clip": "silent_000-000-000", "category": "reconstruction", "error": "the clip is <silent>"}],
     }
 

@@ -104,9 +104,12 @@ def test_the_first_page_shows_the_metrics_that_its_text_asks_for(companion: Path
 
 def test_numbers_link_to_their_run(built_site: Path) -> None:
     results = _page(built_site, "results.html")
-    assert results.count('class="num') == 6 + 3
+    means, differences, standings, effects, sets, own, codes = 6, 3, 6 * 3, 3 * 6, 1 + 2, 2 * 2, 2
+    assert results.count('class="num') == means + differences + standings + effects + sets + own + codes
     assert results.count('class="num best"') == 2  # one difference holds zero
     assert "1 undefined" in results and "1 failed" in results
+    # A metric that no system has a value of says nothing.
+    assert "Different bins" not in results
     listening = _page(built_site, "listen/tones.html")
     assert ">undefined</a>" in listening and 'title="the reference is silent"' in listening
     assert "3 of 12 clips, drawn at random with the seed 7." in listening
