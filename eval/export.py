@@ -7,7 +7,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from models.errors import InputError
 
 CEILING_DBFS = -0.3
 ORIGINAL = "original"
+VIEWS = ("spectrogram", "waveform", "difference", "codemap")
+"""What is drawn of a sound; a difference only where the row has an original, code maps where there are codes."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ def export_row(
     folder: Path,
     bits: int,
     label: str,
+    views: Collection[str] = VIEWS,
+    reference: bool | None = None,
 ) -> ExportedRow:
     """Write all files of a row below ``folder/assets``.
 
@@ -120,6 +124,8 @@ def export_row(
         folder: The companion's folder.
         bits: 16 or 24.
         label: What the sound is, for text alternatives.
+        views: What to draw, of `VIEWS`.
+        reference: Whether the first version is what the others are held against; told from its category when ``None``.
 
     Raises:
         OutputError: If a file cannot be written.
@@ -130,13 +136,11 @@ def export_row(
     audio_folder = audio_io.make_folder(folder / "assets" / "audio" / collection)
     image_folder = audio_io.make_folder(folder / "assets" / "images" / collection)
     row = ExportedRow({}, {}, {}, {}, {}, [])
-    drawn = {v.category: pictures.spectrogram(v.waveform * gain, sample_rate_hz) for v in versions}
-    top_db = 5.0 * np.ceil(max(s.peak_db for s in drawn.values()) / 5.0)
-    top_db = float(np.clip(top_db, -100.0, 0.0))
+    drawn: dict[str, pictures.Spectrogram] = {}
+    outlines: dict[str, pictures.Envelope] = {}
     for version in versions:
-        name = f"{stem}-{version.category}"
         written = audio_io.write_set(
-            audio_folder / name, version.waveform * np.float32(gain), sample_rate_hz, bits=bits
+            audio_folder / f"{stem}-{version.category}", version.waveform * np.float32(gain), sample_rate_hz, bits=bits
         )
         row.files[version.category] = {
             form: {
@@ -147,21 +151,39 @@ def export_row(
             }
             for form, file in written.items()
         }
-        stored = audio_io.read(written["flac"].path)
-        loudness = audio_io.loudness_lufs(stored.waveform, sample_rate_hz) if sample_rate_hz >= 4000 else None
-        peak = float(np.abs(stored.waveform).max())
+        # What is measured and drawn is what a listener gets.
+        stored = audio_io.read(written["flac"].path).waveform
+        loudness = audio_io.loudness_lufs(stored, sample_rate_hz) if sample_rate_hz >= 4000 else None
+        peak = float(np.abs(stored).max())
         row.loudness_lufs[version.category] = None if loudness is None else round(loudness, 3)
         row.peak_dbfs[version.category] = round(20 * float(np.log10(peak)), 3) if peak > 0 else None
         row.gain_db[version.category] = round(20 * float(np.log10(gain)), 4)
+        drawn[version.category] = pictures.spectrogram(stored[0], sample_rate_hz)
+        outlines[version.category] = pictures.envelope(stored[0], sample_rate_hz)
+    top_db = 5.0 * np.ceil(max(s.peak_db for s in drawn.values()) / 5.0)
+    top_db = float(np.clip(top_db, -100.0, 0.0))
+    top = pictures.amplitude_top(max(outline.peak for outline in outlines.values()))
+    first = versions[0].category
+    compared = first == ORIGINAL if reference is None else reference
+    for version in versions:
+        name = f"{stem}-{version.category}"
         what = f"{label}, {version.title}"
-        parts = {
-            "spectrogram": (
-                pictures.draw_spectrogram(drawn[version.category], top_db=top_db),
-                pictures.describe_spectrogram(drawn[version.category], what),
+        parts: dict[str, tuple[dict[str, bytes], str]] = {}
+        shown, against, outline = drawn[version.category], drawn[first], outlines[version.category]
+        if "spectrogram" in views:
+            parts["spectrogram"] = (
+                pictures.draw_spectrogram(shown, top_db=top_db),
+                pictures.describe_spectrogram(shown, what),
             )
-        }
-        for level, codes in version.codes.items():
-            duration_s = drawn[version.category].duration_s
+        if "waveform" in views:
+            parts["waveform"] = pictures.draw_waveform(outline, top=top), pictures.describe_waveform(outline, what)
+        if "difference" in views and compared and version is not versions[0] and _alike(shown, against):
+            parts["difference"] = (
+                pictures.draw_difference(shown, against, top_db=top_db),
+                pictures.describe_difference(shown, against, what, top_db=top_db),
+            )
+        for level, codes in version.codes.items() if "codemap" in views else ():
+            duration_s = shown.duration_s
             step_s = (version.codes_s or duration_s) / codes.shape[1]
             codes = codes[:, : max(1, int(np.ceil(duration_s / step_s - 1e-9)))]
             seconds = codes.shape[1] * step_s
@@ -180,3 +202,7 @@ def export_row(
             row.pictures[version.category][kind] = {**entry, "alt": alt, "plot": pictures.plot_span()}
         row.paths.extend(file["path"] for file in row.files[version.category].values())
     return row
+
+
+def _alike(one: pictures.Spectrogram, other: pictures.Spectrogram) -> bool:
+    return one.level_db.shape == other.level_db.shape

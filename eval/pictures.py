@@ -1,24 +1,22 @@
-"""Spectrograms and code maps as small palette PNGs, in a light and a dark form.
+"""Spectrograms, waveforms, differences and code maps as small palette PNGs, in a light and a dark form.
 
 A picture is a plane of palette indices: 224 steps of the colour map and 32 steps of ink. The light and the dark form
-are the same plane with two palettes, so that they cannot show different data. Nothing in the files depends on the
-time or the machine.
+are the same plane, compressed once, with two palettes, so that they cannot show different data. Nothing in the files
+depends on the time or the machine.
 """
 
 from __future__ import annotations
 
 import io
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 # Drawn for a place some 280 pixels wide on a page, where the text is still ten pixels high.
 WIDTH, HEIGHT = 600, 400
@@ -29,6 +27,13 @@ _TEXT_PX = 22
 
 RANGE_DB = 80.0
 """Decibels from the top of a row's colour scale to its bottom."""
+
+DIFFERENCE_DB = 40.0
+"""Decibels at either end of the colour scale of a difference."""
+
+_DIFFERENCE_STEP_DB = 2.5
+_BODY, _CORE = 104, 184
+_SEQUENTIAL, _DIVERGING = "sequential", "diverging"
 
 
 @dataclass(frozen=True)
@@ -73,15 +78,15 @@ def spectrogram(waveform: NDArray[Any], sample_rate_hz: int, *, rows: int = 320,
     edges = np.geomspace(low_hz, high_hz, rows + 1)
     centre = np.sqrt(edges[:-1] * edges[1:])
     # Narrow rows interpolate between bins; wide rows take the loudest bin, so that a thin partial is never lost.
-    level = np.empty((rows, len(starts)))
     position = centre / bins_hz[1]
     below = np.clip(np.floor(position).astype(int), 0, power.shape[1] - 2)
     share = (position - below)[:, None]
-    between = power.T[below] * (1.0 - share) + power.T[below + 1] * share
+    by_bin = np.ascontiguousarray(power.T)
+    level = by_bin[below] * (1.0 - share) + by_bin[below + 1] * share
     first, last = np.searchsorted(bins_hz, edges[:-1]), np.searchsorted(bins_hz, edges[1:])
-    for row in range(rows):
-        inside = power[:, first[row] : last[row]]
-        level[row] = np.maximum(between[row], inside.max(axis=1)) if inside.shape[1] else between[row]
+    wide = first < last
+    loudest = np.maximum.reduceat(by_bin[: last[-1]], np.minimum(first, last[-1] - 1), axis=0)
+    level[wide] = np.maximum(level[wide], loudest[wide])
     decibels = 10.0 * np.log10(np.maximum(level, 1e-20))
     return Spectrogram(decibels.astype(np.float32), centre, n / sample_rate_hz)
 
@@ -122,15 +127,178 @@ def draw_spectrogram(picture: Spectrogram, *, top_db: float, title: str = "") ->
     cells = np.clip(np.rint(share * (_STEPS - 1)), 0, _STEPS - 1).astype(np.uint8)
     canvas = _Canvas()
     canvas.cells(cells[::-1])
-    low, high = float(picture.frequency_hz[0]), float(picture.frequency_hz[-1])
-    span = math.log(high / low)
-    ticks = [hz for hz in (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000) if low <= hz <= high]
-    canvas.y_axis(
-        "Frequency, Hz", [(math.log(hz / low) / span, f"{hz / 1000:g}k" if hz >= 1000 else str(hz)) for hz in ticks]
-    )
+    _frequency_axis(canvas, picture)
     canvas.x_axis("Time, s", _time_ticks(picture.duration_s))
     bar = [(i / 4, f"{top_db - RANGE_DB * (1 - i / 4):.0f}") for i in range(5)]
     canvas.bar("dB FS", bar)
+    canvas.title(title)
+    return canvas.files()
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A waveform, column by column.
+
+    Attributes:
+        low: Smallest sample of every column, shape ``(columns,)``.
+        high: Largest sample.
+        rms: Root mean square.
+        duration_s: Length of the sound.
+    """
+
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    rms: NDArray[np.float32]
+    duration_s: float
+
+    @property
+    def peak(self) -> float:
+        """The largest magnitude."""
+        return float(max(self.high.max(), -self.low.min()))
+
+
+def envelope(waveform: NDArray[Any], sample_rate_hz: int, *, columns: int = WIDTH - _LEFT - _RIGHT) -> Envelope:
+    """Extremes and power of a waveform in equal parts of its time.
+
+    Args:
+        waveform: Shape ``(samples,)``, full scale at 1.
+        sample_rate_hz: Its rate.
+        columns: Parts; fewer where there are fewer samples.
+    """
+    wave = np.asarray(waveform, dtype=np.float32)
+    n = len(wave)
+    starts = np.arange(min(columns, n)) * n // min(columns, n)
+    counts = np.diff(np.append(starts, n))
+    power = np.add.reduceat(wave.astype(np.float64) ** 2, starts) / counts
+    return Envelope(
+        np.minimum.reduceat(wave, starts),
+        np.maximum.reduceat(wave, starts),
+        np.sqrt(power).astype(np.float32),
+        n / sample_rate_hz,
+    )
+
+
+def describe_waveform(picture: Envelope, what: str) -> str:
+    """Text alternative, from the same numbers as the picture."""
+    peak = picture.peak
+    if peak <= 0.0:
+        return f"Waveform of {what}: silence for {picture.duration_s:.2f} s."
+    step = picture.duration_s / len(picture.rms)
+    power = picture.rms.astype(np.float64) ** 2
+    loudest = int(power.argmax())
+    after = np.flatnonzero(power[loudest:] < power[loudest] * 1e-2)
+    falls = (
+        f"falls 20 dB below that at {(loudest + after[0]) * step:.1f} s"
+        if len(after)
+        else "never falls 20 dB below that"
+    )
+    return (
+        f"Waveform of {what}, {picture.duration_s:.2f} s: peak {20 * math.log10(peak):.1f} dB FS, RMS"
+        f" {10 * math.log10(max(power.mean(), 1e-20)):.1f} dB FS; loudest at {(loudest + 0.5) * step:.1f} s, {falls}."
+    )
+
+
+def draw_waveform(picture: Envelope, *, top: float, title: str = "") -> dict[str, bytes]:
+    """PNG files of a waveform: its extremes, and its root mean square darker inside them.
+
+    Args:
+        picture: What to draw.
+        top: Upper end of the amplitude axis, the lower end is its negative. One value serves a whole row.
+        title: Printed at the bottom left.
+
+    Returns:
+        ``light`` and ``dark``.
+    """
+    canvas = _Canvas()
+    rows = canvas.bottom - canvas.top
+    # A row of cells is shaded where it lies between the extremes; the row that holds them always is.
+    place = (0.5 - np.arange(rows)[:, None] / (rows - 1)) * 2 * top
+    half = top / (rows - 1)
+    low, high, rms = picture.low[None], picture.high[None], picture.rms[None]
+    cells = np.zeros((rows, picture.low.size), dtype=np.uint8)
+    cells[(place >= low - half) & (place <= high + half)] = _BODY
+    cells[np.abs(place) <= np.minimum(rms, np.maximum(high, -low)) + half] = _CORE
+    canvas.cells(cells)
+    canvas.y_axis(
+        "Amplitude, 1 = full scale",
+        [(0.0, f"{-top:g}"), (0.25, f"{-top / 2:g}"), (0.5, "0"), (0.75, f"{top / 2:g}"), (1.0, f"{top:g}")],
+    )
+    canvas.x_axis("Time, s", _time_ticks(picture.duration_s))
+    canvas.key((("peaks", _BODY), ("RMS", _CORE)))
+    canvas.title(title)
+    return canvas.files()
+
+
+def amplitude_top(peak: float) -> float:
+    """A round upper end for an amplitude axis that holds a peak: 1, 2 or 5 times a power of ten, 0.01 at least."""
+    if peak <= 0.01:
+        return 0.01
+    power = 10.0 ** math.floor(math.log10(peak))
+    return float(next(round(step * power, 9) for step in (1.0, 2.0, 5.0, 10.0) if peak <= step * power * (1 + 1e-6)))
+
+
+def level_difference(picture: Spectrogram, reference: Spectrogram, *, top_db: float) -> NDArray[np.float32]:
+    """Levels of a sound less those of another, dB, both floored at the lower end of the row's colour scale.
+
+    Args:
+        picture: The sound.
+        reference: What it is held against, of the same shape.
+        top_db: Upper end of the row's colour scale.
+
+    Returns:
+        Shape ``(frequencies, frames)``; 0 where both lie under the floor.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    if picture.level_db.shape != reference.level_db.shape:
+        raise ValueError(f"shapes {picture.level_db.shape} and {reference.level_db.shape} differ")
+    floor = np.float32(top_db - RANGE_DB)
+    return np.asarray(np.maximum(picture.level_db, floor) - np.maximum(reference.level_db, floor), np.float32)
+
+
+def describe_difference(picture: Spectrogram, reference: Spectrogram, what: str, *, top_db: float) -> str:
+    """Text alternative of a difference, from the same numbers as the picture."""
+    gap = level_difference(picture, reference, top_db=top_db)
+    heard = np.maximum(picture.level_db, reference.level_db) > top_db - 60.0
+    if not heard.any():
+        return f"Level of {what}, less that of the original: both are silent."
+    inside = gap[heard].astype(np.float64)
+    # The bands that differ most in all; what is printed is the mean where they are heard.
+    total, cells = np.where(heard, gap, 0.0).sum(axis=1, dtype=np.float64), np.maximum(1, heard.sum(axis=1))
+    most, least = int(total.argmax()), int(total.argmin())
+    by_band = total / cells
+    parts = [f"mean {inside.mean():+.1f} dB, median size {np.median(np.abs(inside)):.1f} dB"]
+    if by_band[most] > 0.05:
+        parts.append(f"most too loud near {_hertz(float(picture.frequency_hz[most]))} ({by_band[most]:+.1f} dB)")
+    if by_band[least] < -0.05:
+        parts.append(f"most too quiet near {_hertz(float(picture.frequency_hz[least]))} ({by_band[least]:+.1f} dB)")
+    return f"Level of {what}, less that of the original, where either is heard: {'; '.join(parts)}."
+
+
+def draw_difference(
+    picture: Spectrogram, reference: Spectrogram, *, top_db: float, title: str = ""
+) -> dict[str, bytes]:
+    """PNG files of `level_difference`: one hue where the sound is louder than the reference, another where quieter.
+
+    Args:
+        picture: The sound.
+        reference: What it is held against.
+        top_db: Upper end of the row's colour scale.
+        title: Printed at the bottom left.
+
+    Returns:
+        ``light`` and ``dark``.
+    """
+    # Whole steps of the colour bar: finer ones cannot be told apart and make the file twice as large.
+    gap = np.rint(level_difference(picture, reference, top_db=top_db) / _DIFFERENCE_STEP_DB) * _DIFFERENCE_STEP_DB
+    share = gap / (2 * DIFFERENCE_DB) + 0.5
+    cells = np.clip(np.rint(share * (_STEPS - 1)), 0, _STEPS - 1).astype(np.uint8)
+    canvas = _Canvas(_DIVERGING)
+    canvas.cells(cells[::-1])
+    _frequency_axis(canvas, picture)
+    canvas.x_axis("Time, s", _time_ticks(picture.duration_s))
+    canvas.bar("dB", [(i / 4, f"{DIFFERENCE_DB * (i / 2 - 1):+.0f}" if i != 2 else "0") for i in range(5)])
     canvas.title(title)
     return canvas.files()
 
@@ -186,10 +354,20 @@ def _time_ticks(duration_s: float) -> list[tuple[float, str]]:
     return [(i * step / duration_s, f"{i * step:g}") for i in range(int(duration_s / step + 1e-9) + 1)]
 
 
+def _frequency_axis(canvas: _Canvas, picture: Spectrogram) -> None:
+    low, high = float(picture.frequency_hz[0]), float(picture.frequency_hz[-1])
+    span = math.log(high / low)
+    ticks = [hz for hz in (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000) if low <= hz <= high]
+    canvas.y_axis(
+        "Frequency, Hz", [(math.log(hz / low) / span, f"{hz / 1000:g}k" if hz >= 1000 else str(hz)) for hz in ticks]
+    )
+
+
 class _Canvas:
     """A plane of palette indices with axes round it."""
 
-    def __init__(self) -> None:
+    def __init__(self, colours: str = _SEQUENTIAL) -> None:
+        self.colours = colours
         self.plane: NDArray[np.uint8] = np.full((HEIGHT, WIDTH), _STEPS, dtype=np.uint8)
         self.left, self.right, self.top, self.bottom = _LEFT, WIDTH - _RIGHT, _TOP, HEIGHT - _BOTTOM
 
@@ -239,6 +417,13 @@ class _Canvas:
             self.text(name, left + 23, y, anchor=(0.0, 0.5))
         self.text(label, WIDTH - 3, HEIGHT - 3, anchor=(1.0, 1.0))
 
+    def key(self, entries: Sequence[tuple[str, int]]) -> None:
+        """Say what the shades of a picture without a colour bar mean."""
+        for number, (name, shade) in enumerate(entries):
+            top = self.top + 34 * number
+            self.plane[top + 4 : top + 20, self.right + 14 : self.right + 26] = shade
+            self.text(name, self.right + 31, top, anchor=(0.0, 0.0))
+
     def title(self, text: str) -> None:
         if text:
             self.text(text, 4, HEIGHT - 3, anchor=(0.0, 1.0))
@@ -247,15 +432,20 @@ class _Canvas:
         from PIL import Image
 
         image = Image.fromarray(self.plane)
-        return {theme: _png(image, palette) for theme, palette in _palettes().items()}
+        palettes = _palettes(self.colours)
+        image.putpalette(palettes["light"])
+        sink = io.BytesIO()
+        image.save(sink, "PNG", compress_level=6)
+        data = sink.getvalue()
+        return {theme: data if theme == "light" else _with_palette(data, palettes[theme]) for theme in palettes}
 
 
-def _png(image: Image.Image, palette: bytes) -> bytes:
-    coloured = image.copy()
-    coloured.putpalette(palette)
-    sink = io.BytesIO()
-    coloured.save(sink, "PNG", compress_level=6)
-    return sink.getvalue()
+def _with_palette(data: bytes, palette: bytes) -> bytes:
+    """The same PNG with other colours: the palette is a chunk of its own, and the pixels need not be packed again."""
+    start = data.index(b"PLTE")
+    end = start + 4 + int.from_bytes(data[start - 4 : start], "big")
+    chunk = b"PLTE" + palette.ljust(end - start - 4, b"\0")
+    return data[:start] + chunk + zlib.crc32(chunk).to_bytes(4, "big") + data[end + 4 :]
 
 
 @lru_cache(maxsize=512)
@@ -287,9 +477,29 @@ _LIGHT_PATH = (
     (0.39, 0.15, 320.0),
     (0.20, 0.08, 285.0),
 )
-_THEMES: Mapping[str, tuple[Any, tuple[int, int, int], tuple[int, int, int]]] = {
-    "light": (_LIGHT_PATH, (255, 255, 255), (38, 40, 48)),
-    "dark": (_DARK_PATH, (23, 25, 31), (222, 224, 230)),
+# Blue where a sound is too quiet, orange where it is too loud, and the paper between them: told apart with every common
+# kind of colour vision, and by lightness from the paper with none.
+_LIGHT_ENDS = (
+    (0.40, 0.13, 262.0),
+    (0.66, 0.12, 245.0),
+    (0.985, 0.004, 100.0),
+    (0.70, 0.14, 60.0),
+    (0.44, 0.13, 42.0),
+)
+_DARK_ENDS = (
+    (0.86, 0.09, 225.0),
+    (0.58, 0.14, 250.0),
+    (0.20, 0.012, 285.0),
+    (0.60, 0.14, 50.0),
+    (0.88, 0.11, 80.0),
+)
+_PAPER_AND_INK: Mapping[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
+    "light": ((255, 255, 255), (38, 40, 48)),
+    "dark": ((23, 25, 31), (222, 224, 230)),
+}
+_PATHS: Mapping[str, Mapping[str, Any]] = {
+    _SEQUENTIAL: {"light": _LIGHT_PATH, "dark": _DARK_PATH},
+    _DIVERGING: {"light": _LIGHT_ENDS, "dark": _DARK_ENDS},
 }
 
 
@@ -309,15 +519,20 @@ def _oklab_to_rgb(lab: NDArray[np.float64]) -> NDArray[np.float64]:
     return mixed
 
 
-@lru_cache(maxsize=1)
-def _palettes() -> dict[str, bytes]:
+@lru_cache(maxsize=2)
+def _palettes(colours: str) -> dict[str, bytes]:
     palettes = {}
-    for theme, (path, paper, ink) in _THEMES.items():
+    for theme, path in _PATHS[colours].items():
+        paper, ink = _PAPER_AND_INK[theme]
         stops = np.array([(lt, c * math.cos(math.radians(h)), c * math.sin(math.radians(h))) for lt, c, h in path])
-        # Steps are equal in lightness, which is what carries the level.
-        wanted = np.linspace(stops[0, 0], stops[-1, 0], _STEPS)
-        order = np.argsort(stops[:, 0])
-        lab = np.stack([np.interp(wanted, stops[order, 0], stops[order, k]) for k in range(3)], axis=1)
+        if colours == _DIVERGING:
+            at = np.linspace(0.0, 1.0, len(stops))
+            lab = np.stack([np.interp(np.linspace(0.0, 1.0, _STEPS), at, stops[:, k]) for k in range(3)], axis=1)
+        else:
+            # Steps are equal in lightness, which is what carries the level.
+            wanted = np.linspace(stops[0, 0], stops[-1, 0], _STEPS)
+            order = np.argsort(stops[:, 0])
+            lab = np.stack([np.interp(wanted, stops[order, 0], stops[order, k]) for k in range(3)], axis=1)
         mix = np.linspace(0.0, 1.0, _INKS)[:, None]
         inks = np.array(paper) * (1 - mix) + np.array(ink) * mix
         table = np.concatenate([np.rint(_oklab_to_rgb(lab) * 255), np.rint(inks)]).astype(np.uint8)

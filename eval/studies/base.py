@@ -34,6 +34,7 @@ __all__ = [
     "StudyContext",
     "Table",
     "Track",
+    "demo_label",
 ]
 
 
@@ -133,10 +134,17 @@ class Claim:
 
 @dataclass(frozen=True)
 class Track:
-    """A sound of a listening row: float32, shape ``(time,)``, full scale at 1."""
+    """A sound of a listening row.
+
+    Attributes:
+        title: Name for readers.
+        waveform: float32, shape ``(time,)``, full scale at 1.
+        codes: Code maps by level, each ``(bins, frames)``, low frequencies first; drawn with the sound.
+    """
 
     title: str
     waveform: NDArray[np.float32]
+    codes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,7 +156,12 @@ class Listening:
         title: Name for readers.
         sample_rate_hz: Rate of all tracks.
         tracks: The sounds, the first one being what the others are heard against.
-        labels: What else is to be said about the row: text, whole numbers, numbers.
+        labels: What else is to be said about the row: text, whole numbers, numbers. A label ``demo`` makes the row one
+            that a page plays by what its reader sets; `demo_label` makes it.
+        views: What is drawn of every track, of `eval.export.VIEWS`; everything when empty.
+        reference: Whether the first track is what the differences of the others are taken from; when ``None``, if it
+            is called original or recording.
+        codebook_size: Number of codes, where tracks have code maps.
     """
 
     id: str
@@ -156,6 +169,20 @@ class Listening:
     sample_rate_hz: int
     tracks: Sequence[Track]
     labels: Mapping[str, Any] = field(default_factory=dict)
+    views: Sequence[str] = ()
+    reference: bool | None = None
+    codebook_size: int = 512
+
+
+def demo_label(kind: str, settings: Sequence[Mapping[str, Any] | None], **facts: Any) -> dict[str, Any]:
+    """The label of a row that is played by what a reader sets, not track by track.
+
+    Args:
+        kind: What the page offers, such as ``mask`` or ``sliders``.
+        settings: For every track what it was made with; ``None`` for one that stands beside the demonstration.
+        facts: What else the page has to know.
+    """
+    return {"demo": {"kind": kind, **facts, "settings": [None if one is None else dict(one) for one in settings]}}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from eval.metrics.frontend import Stft, stft
 from eval.stats import mean_interval, paired_difference
-from eval.studies.base import Cell, Claim, Column, Listening, Measured, Row, StudyContext, Table, Track
+from eval.studies.base import Cell, Claim, Column, Listening, Measured, Row, StudyContext, Table, Track, demo_label
 from eval.studies.codemap_notes import (
     BITS,
     MODELS,
@@ -24,7 +25,7 @@ from eval.studies.codemap_notes import (
     notes,
     per_cell,
 )
-from models.codemap_masks import TASKS, task_masks
+from models.codemap_masks import TASKS, beneath, task_masks
 from models.codemap_transformer import model_inputs, to_sequence
 from models.codemaps import Codemaps
 from models.frontends.mel_if import MelIFConfig, band_centres_hz
@@ -45,6 +46,21 @@ TITLES = {
 }
 REAL, CODED, OURS, UNIGRAM = "Real notes", "Coded and decoded, nothing drawn", "Drawn", "Each cell from another note"
 LISTENED = ("keyboard", "string")
+
+PAINTED: tuple[tuple[str, range, range, int], ...] = (
+    ("everything", range(4), range(4), 1),
+    ("the first second", range(4), range(1), 1),
+    ("the first two seconds", range(4), range(2), 1),
+    ("the last two seconds", range(4), range(2, 4), 2),
+    ("the lowest quarter of the bands", range(1), range(4), 1),
+    ("the lower half of the bands", range(2), range(4), 1),
+    ("the upper half of the bands", range(2, 4), range(4), 2),
+    ("the lower half, first two seconds", range(2), range(2), 1),
+)
+"""Regions that are drawn anew beforehand for a reader who paints one: name, quarters of the bands, low ones first,
+quarters of the time, draws. With the three tasks these are as many rows as are computed together, twice; one more would
+cost as much as eight. The tasks that are such a region are draws of it too."""
+_AGAIN = {"the first two seconds": TASKS[0], "the lowest quarter of the bands": TASKS[1]}
 
 _STFT = Stft(1024, 256, 1024, "reflect")
 _FLOOR = 1e-3
@@ -276,8 +292,16 @@ def measure(context: StudyContext) -> Measured:
     return Measured(tables, (), claims(results))
 
 
+def painted_mask(bands: range, times: range, shape: tuple[int, int]) -> Tensor:
+    """Top mask ``(bins, frames)`` of a region named by quarters of bands and time."""
+    mask = torch.zeros(shape, dtype=torch.bool)
+    bins, frames = shape
+    mask[bands.start * bins // 4 : bands.stop * bins // 4, times.start * frames // 4 : times.stop * frames // 4] = True
+    return mask
+
+
 def listen(context: StudyContext) -> list[Listening]:
-    """Two notes through the three tasks."""
+    """Two notes through the three tasks, and one of them with many regions drawn anew, for a reader to paint."""
     codemaps, every = load_codemaps(context), notes(context)
     picked = [[n for n in every if n.family == family] for family in LISTENED]
     found = [mine[len(mine) // 2] for mine in picked if mine]
@@ -285,23 +309,63 @@ def listen(context: StudyContext) -> list[Listening]:
         return []
     old = Maps(*codemaps.encode(torch.stack([torch.from_numpy(n.waveform) for n in found])))
     count, masks = len(found), [task_masks(task, codemaps.shape_top, codemaps.patch) for task in TASKS]
-    # All tasks at once: rows that are drawn together cost hardly more than one.
-    new = codemaps.inpaint(
-        old.top.repeat(len(TASKS), 1, 1),
-        old.bottom.repeat(len(TASKS), 1, 1),
-        mask_top=torch.stack([top for top, _ in masks]).repeat_interleave(count, 0),
-        mask_bottom=torch.stack([bottom for _, bottom in masks]).repeat_interleave(count, 0),
-        pitches=[n.pitch for n in found] * len(TASKS),
-        families=[n.family for n in found] * len(TASKS),
-        seeds=[context.seed + i for i in range(count * len(TASKS))],
+    # Who is drawn, through which masks, with which seed.
+    jobs = [(i, *mask, context.seed + k * count + i) for k, mask in enumerate(masks) for i in range(count)]
+    regions: list[tuple[str, range, range, int]] = []
+    for name, bands, times, draws in PAINTED:
+        mask = painted_mask(bands, times, codemaps.shape_top)
+        under = beneath(mask[None], codemaps.patch)[0]
+        for draw in range(draws):
+            regions.append((name, bands, times, len(jobs)))
+            jobs.append((0, mask, under, context.seed + len(TASKS) * count + draw))
+        if name in _AGAIN:
+            regions.append((name, bands, times, TASKS.index(_AGAIN[name]) * count))
+    who = [job[0] for job in jobs]
+    new = Maps(
+        *codemaps.inpaint(
+            old.top[who],
+            old.bottom[who],
+            mask_top=torch.stack([job[1] for job in jobs]),
+            mask_bottom=torch.stack([job[2] for job in jobs]),
+            pitches=[found[i].pitch for i in who],
+            families=[found[i].family for i in who],
+            seeds=[job[3] for job in jobs],
+        )
     )
-    plain = codemaps.decode(old.top, old.bottom).numpy()
-    made = codemaps.decode(*new).numpy()
+    plain = [_track("Coded and decoded", old, i, wave) for i, wave in enumerate(codemaps.decode(old.top, old.bottom))]
+    made = codemaps.decode(new.top, new.bottom)
+    size = codemaps.top.config.codebook_size
     rows = []
     for i, note in enumerate(found):
-        tracks = [Track(f"Held-out note {note.name}", note.waveform), Track("Coded and decoded", plain[i])]
-        tracks += [Track(TITLES[task], made[k * count + i]) for k, task in enumerate(TASKS)]
-        title = f"{note.family.replace('_', ' ')}, MIDI pitch {note.pitch}"
+        tracks = [Track(f"Held-out note {note.name}", note.waveform), plain[i]]
+        tracks += [_track(TITLES[task], new, k * count + i, made[k * count + i]) for k, task in enumerate(TASKS)]
         labels = {"pitch": note.pitch, "family": note.family}
-        rows.append(Listening(f"{note.family}_{note.pitch}", title, RATE_HZ, tracks, labels))
-    return rows
+        rows.append(
+            Listening(
+                f"{note.family}_{note.pitch}", _title(note), RATE_HZ, tracks, labels, (), True, codebook_size=size
+            )
+        )
+    tracks = [plain[0]]
+    settings: list[dict[str, Any] | None] = [None]
+    for name, bands, times, row in regions:
+        seed = jobs[row][3]
+        tracks.append(_track(f"Drawn anew: {name}, seed {seed}", new, row, made[row]))
+        cells = [[int(band in bands and time in times) for time in range(4)] for band in range(4)]
+        settings.append({"region": name, "seed": seed, "cells": cells})
+    labels = {
+        "pitch": found[0].pitch,
+        "family": found[0].family,
+        **demo_label("mask", settings, bands=4, times=4, note=found[0].name),
+    }
+    title, views = f"Paint over a note: {_title(found[0])}", ("spectrogram", "codemap")
+    name = f"paint_{found[0].family}_{found[0].pitch}"
+    return [*rows, Listening(name, title, RATE_HZ, tracks, labels, views, codebook_size=size)]
+
+
+def _title(note: Note) -> str:
+    return f"{note.family.replace('_', ' ')}, MIDI pitch {note.pitch}"
+
+
+def _track(title: str, maps: Maps, row: int, waveform: Tensor) -> Track:
+    codes = {"top": maps.top[row].cpu().numpy(), "bottom": maps.bottom[row].cpu().numpy()}
+    return Track(title, waveform.cpu().numpy(), codes)

@@ -162,7 +162,7 @@ def _check(study: str, rows: Sequence[Listening]) -> None:
 
 
 def _export(source: Path, collection: str, row: Listening) -> ExportedRow:
-    from eval.export import export_row
+    from eval.export import VIEWS, export_row
 
     return export_row(
         row.id,
@@ -172,6 +172,8 @@ def _export(source: Path, collection: str, row: Listening) -> ExportedRow:
         folder=source,
         bits=BITS,
         label=" ".join(row.title.split())[:120],
+        views=tuple(row.views) or VIEWS,
+        reference=row.reference,
     )
 
 
@@ -185,7 +187,11 @@ def _versions(row: Listening) -> list[Version]:
     for category, track in zip(track_categories(row.tracks), row.tracks, strict=True):
         wave = np.zeros(length, dtype=np.float32)
         wave[: len(track.waveform)] = track.waveform
-        versions.append(Version(category, track.title, wave))
+        versions.append(
+            Version(
+                category, track.title, wave, track.codes, row.codebook_size, len(track.waveform) / row.sample_rate_hz
+            )
+        )
     return versions
 
 

@@ -25,6 +25,7 @@ from eval.studies.base import (
     StudyContext,
     Table,
     Track,
+    demo_label,
 )
 from models.errors import CorpusError
 from models.frontends.mel import log_mel
@@ -52,6 +53,8 @@ _DB = 20.0
 _CLIP_S = 10.0
 _BLENDS = 24
 _HEARD = ((0, 9), (4, 21))
+_SLIDES = (0.0, 0.5, 1.0)
+_SLIDE_S = 3.0
 
 
 def checkerboard_db(residual: Tensor, period: int) -> float:
@@ -408,8 +411,8 @@ def listen(context: StudyContext) -> list[Listening]:
     """Blends, and one excerpt as several decoders remember it; every sound is generated, none is a recording."""
     vocoder = context.load("melgan")
     model: SwitchGenerator = context.load(BLENDED)
-    rows = []
-    for one, other in _HEARD:
+    rows = [_sliders(vocoder, model, *_HEARD[0])]
+    for one, other in _HEARD[1:] or _HEARD:
         half = model.blend((one, 0), (other, 0), 0.5)
         switches = torch.cat([model.switches(one, 0), model.switches(other, 0), half, _both(half)])
         titles = (
@@ -437,6 +440,34 @@ def listen(context: StudyContext) -> list[Listening]:
     labels: dict[str, Any] = {"sound": "generated from switches; the networks learned this song by heart"}
     rows.append(Listening("decoders", title, model.sample_rate_hz, tracks, labels))
     return rows
+
+
+def _sliders(vocoder: Any, model: SwitchGenerator, one: int, other: int) -> Listening:
+    """Two songs by two sliders, at all pairs of a few steps; the first seconds, so that it stays quick to make."""
+    settings = [(a, b) for a in _SLIDES for b in _SLIDES]
+    blends = torch.cat([_weighted(model, one, a, other, b) for a, b in settings])
+    frames = math.ceil(_SLIDE_S * model.sample_rate_hz / model.frontend.stft.hop_length)
+    waves = [vocoder.vocode(mel[None, :, :frames])[0] for mel in model.spectrogram(blends)]
+    tracks = [
+        Track(f"Song {one + 1} at {100 * a:.0f} %, song {other + 1} at {100 * b:.0f} %", _array(wave))
+        for (a, b), wave in zip(settings, waves, strict=True)
+    ]
+    axes = [{"title": f"Song {song + 1}", "unit": "%", "values": [100 * v for v in _SLIDES]} for song in (one, other)]
+    where = [{"at": [_SLIDES.index(a), _SLIDES.index(b)]} for a, b in settings]
+    labels = {
+        "decoder": model.title,
+        "sound": "generated from switches; the network learned these songs by heart",
+        **demo_label("sliders", where, axes=axes),
+    }
+    title = f"Set the switches of songs {one + 1} and {other + 1}"
+    return Listening(f"set_{one + 1}_{other + 1}", title, model.sample_rate_hz, tracks, labels, ("spectrogram",))
+
+
+def _weighted(model: SwitchGenerator, one: int, a: float, other: int, b: float) -> Tensor:
+    """Switches ``(1, n_switches)`` of two songs, each on by its own amount; the position is on by the larger."""
+    row = model.switches(one, 0, a) + model.switches(other, 0, b)
+    row[0, model.config.songs] = max(a, b)
+    return row
 
 
 def _array(waveform: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:

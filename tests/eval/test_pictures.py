@@ -45,6 +45,9 @@ def test_the_two_themes_show_the_same_data_and_no_more_than_that() -> None:
     assert np.array_equal(np.asarray(light), np.asarray(dark))
     assert light.getpalette() != dark.getpalette()
     assert light.info == dark.info == {}
+    again = io.BytesIO()
+    dark.save(again, "PNG", compress_level=6)
+    assert again.getvalue() == files["dark"]
     assert files == pictures.draw_spectrogram(pictures.spectrogram(chirp(), 16_000), top_db=0.0, title="original")
     assert len(files["light"]) < 150_000
 
@@ -61,7 +64,7 @@ def test_one_scale_makes_rows_comparable() -> None:
 
 @pytest.mark.parametrize(("theme", "sign"), [("dark", 1), ("light", -1)])
 def test_colours_run_evenly_from_paper_to_ink(theme: str, sign: int) -> None:
-    table = np.frombuffer(pictures._palettes()[theme], dtype=np.uint8).reshape(-1, 3)
+    table = np.frombuffer(pictures._palettes("sequential")[theme], dtype=np.uint8).reshape(-1, 3)
     assert table.shape == (256, 3)
     linear = (table[:224] / 255.0) ** 2.2
     lightness = np.cbrt(linear @ np.array([0.2126, 0.7152, 0.0722]))
@@ -72,6 +75,55 @@ def test_colours_run_evenly_from_paper_to_ink(theme: str, sign: int) -> None:
     red_green = linear @ np.array([[0.11238, 0.11238, 0.00401], [0.88762, 0.88762, -0.00401], [0, 0, 1.0]])
     seen = np.cbrt(np.clip(red_green, 0, None) @ np.array([0.2126, 0.7152, 0.0722]))
     assert (sign * np.diff(seen[::16]) > 0).all()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_difference_leaves_the_paper_both_ways_and_the_ways_are_told_apart(theme: str) -> None:
+    table = np.frombuffer(pictures._palettes("diverging")[theme], dtype=np.uint8).reshape(-1, 3)[:224]
+    linear = (table / 255.0) ** 2.2
+    sign = 1 if theme == "dark" else -1
+    lightness = np.cbrt(linear @ np.array([0.2126, 0.7152, 0.0722]))
+    assert (sign * np.diff(lightness[112:]) > -0.004).all() and (sign * np.diff(lightness[111::-1]) > -0.004).all()
+    # Without red-green vision blue and yellow remain: the ends differ in them by far more than neighbours do.
+    red_green = linear @ np.array([[0.11238, 0.11238, 0.00401], [0.88762, 0.88762, -0.00401], [0, 0, 1.0]])
+    yellow = red_green[:, 0] - red_green[:, 2]
+    assert yellow[200] > 0.1 and yellow[24] < -0.1
+
+
+def test_a_difference_is_zero_between_a_sound_and_itself_and_signed_otherwise() -> None:
+    one = pictures.spectrogram(tone(1000, 1.0, amplitude=0.5), 16_000)
+    other = pictures.spectrogram(tone(1000, 1.0, amplitude=0.05), 16_000)
+    assert not pictures.level_difference(one, one, top_db=0.0).any()
+    gap = pictures.level_difference(other, one, top_db=0.0)
+    assert float(gap.min()) == pytest.approx(-20.0, abs=0.1) and float(gap.max()) <= 0.1
+    text = pictures.describe_difference(other, one, "a bass", top_db=0.0)
+    assert text.endswith("most too quiet near 1.0 kHz (-20.0 dB).") and "too loud" not in text
+    span = pictures.plot_span()
+    x = round((span["left"] + span["right"]) / 2 * pictures.WIDTH)
+    plane = np.asarray(opened(pictures.draw_difference(other, one, top_db=0.0)["light"])).astype(int)
+    assert plane[16:336, x].min() == pytest.approx(111.5 - 20 / 80 * 223, abs=3)
+    with pytest.raises(ValueError, match="differ"):
+        pictures.level_difference(one, pictures.spectrogram(tone(1000, 0.5), 16_000), top_db=0.0)
+
+
+@pytest.mark.parametrize("samples", [1, 10, 300, 64_000])
+def test_a_waveform_reaches_from_its_lowest_to_its_highest_sample(samples: int) -> None:
+    wave = np.resize(np.concatenate([np.full(400, 0.5), np.full(400, -0.25)]), samples).astype(np.float32)
+    outline = pictures.envelope(wave, 16_000)
+    assert outline.high.max() == wave.max() and outline.low.min() == wave.min()
+    assert float((outline.rms.astype(float) ** 2).mean()) == pytest.approx(float((wave**2).mean()), rel=0.02)
+    plane = np.asarray(opened(pictures.draw_waveform(outline, top=1.0)["light"]))[16:336, 92:498]
+    rows = np.flatnonzero((plane > 0).any(axis=1))
+    assert 159.5 - 319 / 2 * wave.max() - 2 <= rows[0] <= 159.5 - 319 / 2 * wave.max() + 2
+    assert "peak -6.0 dB FS" in pictures.describe_waveform(outline, "x")
+
+
+def test_an_amplitude_axis_ends_at_a_round_number_that_holds_the_peak() -> None:
+    for peak in np.geomspace(1e-4, 0.999, 50):
+        top = pictures.amplitude_top(float(peak))
+        assert max(0.01, peak) <= top <= max(0.01, 2.51 * peak)
+        assert float(f"{top:.0e}"[0]) in {1.0, 2.0, 5.0}
+    assert "silence" in pictures.describe_waveform(pictures.envelope(silence(), 16_000), "x")
 
 
 def test_a_code_map_shows_its_cells_low_bins_at_the_bottom() -> None:

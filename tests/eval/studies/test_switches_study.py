@@ -230,9 +230,16 @@ def test_the_whole_study(model: SwitchGenerator, monkeypatch: pytest.MonkeyPatch
 def test_all_sounds_are_generated(model: SwitchGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(switches, "_HEARD", ((0, 2),))
     rows = listen(context(model))
-    assert [row.id for row in rows] == ["blend_1_3", "decoders"]
+    assert [row.id for row in rows] == ["set_1_3", "blend_1_3", "decoders"]
+    demo = rows[0].labels["demo"]
+    assert demo["kind"] == "sliders" and [axis["title"] for axis in demo["axes"]] == ["Song 1", "Song 3"]
+    for track, setting in zip(rows[0].tracks, demo["settings"], strict=True):
+        shares = [axis["values"][place] for axis, place in zip(demo["axes"], setting["at"], strict=True)]
+        assert track.title == "Song 1 at {:.0f} %, song 3 at {:.0f} %".format(*shares)
+    assert len({tuple(s["at"]) for s in demo["settings"]}) == 9
     for row in rows:
         assert "generated" in str(row.labels["sound"])
+    for row in rows[1:]:
         for track in row.tracks:
             assert "memorised output" in track.title or track.title in (HALF, BOTH)
             assert track.waveform.shape == (64 * 256,)
