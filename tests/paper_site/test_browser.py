@@ -25,16 +25,16 @@ FLAGS = [
 ]
 PAGES = ["index.html", "listen/tones.html", "results.html", "reproduce.html", "models/codec.html", "about.html"]
 
-# Notes every level at which a track begins: the volume of an element, the end of a gain node's fade.
+# Notes every level that a track is given: the volume of an element, the value of a gain node.
 RECORDER = """
 window.levels = [];
 const play = HTMLMediaElement.prototype.play;
 HTMLMediaElement.prototype.play = function () { window.levels.push(this.volume / 0.8); return play.call(this); };
-const ramp = AudioParam.prototype.linearRampToValueAtTime;
-AudioParam.prototype.linearRampToValueAtTime = function (value, time) {
-  if (value > 0) window.levels.push(value);
-  return ramp.call(this, value, time);
-};
+const value = Object.getOwnPropertyDescriptor(AudioParam.prototype, "value");
+Object.defineProperty(AudioParam.prototype, "value", {
+  get() { return value.get.call(this); },
+  set(level) { window.levels.push(level); value.set.call(this, level); },
+});
 """
 
 pytestmark = [
