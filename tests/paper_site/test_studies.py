@@ -165,7 +165,7 @@ def test_listening_rows_stand_on_the_page_of_their_study(heard: Path, tmp_path: 
     shown = page(site, "studies/tones.html")
     assert report.samples == 3 + 1 + 2
     assert shown.count('<article class="sample"') == 2 and 'id="player"' in shown
-    assert re.findall(r'data-category="([^"]+)"', shown) == ["low_tone", "high_tone", "original"]
+    assert re.findall(r'<li class="track[^"]*" data-category="([^"]+)"', shown) == ["low_tone", "high_tone", "original"]
     assert shown.count(">reference<") == 1
     assert len(list((site / "assets" / "audio" / "study_tones").iterdir())) == 9
     assert not (site / "listen" / "study_tones.html").exists()
