@@ -12,7 +12,8 @@ from torch import Tensor
 from models.batching import check_waveform
 from models.errors import InputError
 from models.frontends.mel import MelConfig, expand, log_mel
-from models.frontends.phase_recovery import griffin_lim, mel_to_magnitude_nnls, random_phase
+from models.frontends.phase_recovery import INITIAL_PHASES, griffin_lim, initial_phase, mel_to_magnitude_nnls
+from models.frontends.settings import later, plain
 from models.frontends.stft import StftConfig
 
 
@@ -27,6 +28,7 @@ class GriffinLimConfig:
         nnls_iterations: Rounds from mel bands to STFT magnitudes.
         iterations: Rounds of Griffin-Lim.
         momentum: 0.99 is the fast algorithm.
+        initial_phase: One of ``INITIAL_PHASES``; from an integrated one, 8 rounds come nearer than 32 from noise.
     """
 
     window_s: float = 0.064
@@ -35,6 +37,11 @@ class GriffinLimConfig:
     nnls_iterations: int = 60
     iterations: int = 32
     momentum: float = 0.99
+    initial_phase: str = later("random")
+
+    def __post_init__(self) -> None:
+        if self.initial_phase not in INITIAL_PHASES:
+            raise ValueError(f"initial_phase must be one of {', '.join(INITIAL_PHASES)}, got {self.initial_phase!r}")
 
     def frontend(self, sample_rate_hz: int) -> MelConfig:
         """Mel settings at a sample rate."""
@@ -48,7 +55,7 @@ class GriffinLimConfig:
 
 
 class GriffinLimSystem:
-    """Log-mel, non-negative least squares, fast Griffin-Lim from a seeded random phase.
+    """Log-mel, non-negative least squares, fast Griffin-Lim from a seeded random phase or an integrated one.
 
     Args:
         checkpoint: Must be ``None``; there is nothing to load.
@@ -95,14 +102,13 @@ class GriffinLimSystem:
     def _one(self, row: Tensor, mel_config: MelConfig, seed: int) -> Tensor:
         mel = expand(log_mel(row, mel_config), mel_config)
         magnitude = mel_to_magnitude_nnls(mel, mel_config, iterations=self.config.nnls_iterations)
-        shape = (1, magnitude.shape[1], magnitude.shape[2])
         return griffin_lim(
             magnitude,
             mel_config.stft,
             length=row.shape[1],
             iterations=self.config.iterations,
             momentum=self.config.momentum,
-            start=random_phase(shape, [seed], torch.float32).to(self.device),
+            start=initial_phase(magnitude, mel_config.stft, kind=self.config.initial_phase, seeds=[seed]),
         )
 
     def codes(self, waveform: Tensor, *, sample_rate_hz: int) -> dict[str, Tensor]:
@@ -114,7 +120,7 @@ class GriffinLimSystem:
         frontend = self.config.frontend(16_000)
         return {
             "name": self.name,
-            "config": dataclasses.asdict(self.config),
+            "config": plain(self.config),
             "frontend": {"settings": frontend.as_dict(), "sha256": frontend.sha256()},
             "checkpoint": None,
             "parameters": 0,

@@ -10,7 +10,30 @@ from torch import Tensor
 
 from models.frontends.griffin_lim_loop import griffin_lim_rounds
 from models.frontends.mel import MelConfig, mel_filterbank
+from models.frontends.phase_integration import integrated_phase
 from models.frontends.stft import StftConfig, istft, stft
+
+INITIAL_PHASES = ("random", "integrated")
+
+
+def initial_phase(magnitude: Tensor, config: StftConfig, *, kind: str, seeds: Sequence[int]) -> Tensor:
+    """Complex numbers of magnitude one to start Griffin-Lim from, shape and device of ``magnitude``.
+
+    Args:
+        magnitude: Non-negative, shape ``(batch, n_fft / 2 + 1, frames)``.
+        config: Settings of the transform.
+        kind: ``"random"``, or ``"integrated"`` from the magnitude, see `models.frontends.phase_integration`.
+        seeds: One per row; an integrated phase does not follow them.
+
+    Raises:
+        ValueError: If the kind is another or the number of seeds is not that of rows.
+    """
+    if kind not in INITIAL_PHASES:
+        raise ValueError(f"kind must be one of {', '.join(INITIAL_PHASES)}, got {kind!r}")
+    if kind == "integrated":
+        return integrated_phase(magnitude, config)
+    batch, bins, frames = magnitude.shape
+    return random_phase((batch, bins, frames), seeds, magnitude.dtype).to(magnitude.device)
 
 
 def random_phase(shape: tuple[int, int, int], seeds: Sequence[int], dtype: torch.dtype) -> Tensor:

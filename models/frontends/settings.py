@@ -17,7 +17,7 @@ class SettingsMixin:
 
     def as_dict(self) -> dict[str, object]:
         """Settings as JSON-able values, with the kind of front end."""
-        return {"kind": type(self).__name__, **_plain(self)}
+        return {"kind": type(self).__name__, **plain(self)}
 
     def sha256(self) -> str:
         """Hash of the settings."""
@@ -30,11 +30,12 @@ def later(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"later": True})
 
 
-def _plain(settings: Any) -> dict[str, object]:
+def plain(settings: Any) -> dict[str, object]:
+    """Fields of a settings dataclass as JSON-able values, without later ones that stand at their default."""
     out: dict[str, object] = {}
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if field.metadata.get("later") and value == field.default:
             continue
-        out[field.name] = _plain(value) if dataclasses.is_dataclass(value) else value
+        out[field.name] = plain(value) if dataclasses.is_dataclass(value) else value
     return out

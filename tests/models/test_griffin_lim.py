@@ -54,3 +54,27 @@ def test_no_codes_no_weights() -> None:
         GriffinLimSystem(checkpoint=Path("x"))
     with pytest.raises(InputError, match="at least 1 Hz"):
         SYSTEM.reconstruct(torch.zeros(1, 100), sample_rate_hz=0, seeds=[0])
+
+
+def test_from_an_integrated_phase_few_rounds_come_near() -> None:
+    x = torch.as_tensor(tone(440.0) + 0.5 * tone(660.0))[None]
+    integrated = GriffinLimSystem(config=GriffinLimConfig(initial_phase="integrated", iterations=8))
+    errors = []
+    for system in (integrated, GriffinLimSystem(config=GriffinLimConfig(iterations=8))):
+        y = system.reconstruct(x, sample_rate_hz=16_000, seeds=[0])
+        spectra = [
+            torch.stft(s, 1024, 256, window=torch.hann_window(1024), return_complex=True).abs() for s in (x.float(), y)
+        ]
+        errors.append(float((spectra[0] - spectra[1]).norm() / spectra[0].norm()))
+    assert errors[0] < 0.7 * errors[1]
+    assert torch.equal(
+        integrated.reconstruct(x, sample_rate_hz=16_000, seeds=[1]),
+        integrated.reconstruct(x, sample_rate_hz=16_000, seeds=[2]),
+    )
+    assert integrated.describe()["config"] == {
+        **SYSTEM.describe()["config"],
+        "iterations": 8,
+        "initial_phase": "integrated",
+    }  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match="random, integrated"):
+        GriffinLimConfig(initial_phase="zero")
