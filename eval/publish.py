@@ -99,12 +99,27 @@ def run_job(source: Path, job: Job, workers: int | None, progress: Progress, com
             **summarise(table, names, metrics, seed=job.evaluation.seed, baseline=job.baseline),
             **({"sets": sets} if sets is not None else {}),
         }
+        clips = {
+            "schema_version": manifest.SCHEMA_VERSION,
+            "collection": job.collection,
+            "run": run["run_id"],
+            "clips": list(table.clip_ids),
+            "scores": {
+                category: {name: table.numbers(model, name) for name in metrics} for model, category in names.items()
+            },
+        }
         data = source / "_data"
         # Every document is checked before the first is written, and the one that names the others comes last.
-        for kind, document in (("run", run), ("results", results), *(("collection", d) for d in documents.values())):
+        for kind, document in (
+            ("run", run),
+            ("results", results),
+            ("clips", clips),
+            *(("collection", d) for d in documents.values()),
+        ):
             manifest.check(manifest.plain(document), kind, data / job.collection)
         paths = {
             f"_data/runs/{run['run_id']}.json": ("run", run),
+            f"_data/clips/{job.collection}.json": ("clips", clips),
             f"_data/results/{job.collection}.json": ("results", results),
         }
         for path, (kind, content) in paths.items():

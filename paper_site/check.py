@@ -323,6 +323,7 @@ def _numbers(root: Path, pages: dict[Path, _Page]) -> Iterator[Problem]:
             _read_all(data / "studies").values(),
             collections,
             {str(run["run_id"]): run for run in _read_all(data / "runs").values()},
+            _read_all(data / "clips").values(),
         )
         for page in pages.values():
             if page.kind in CHECKED_KINDS:

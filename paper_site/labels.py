@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from paper_site.filters import note, plain, words
-from paper_site.manifest import Sample
+from paper_site.manifest import Sample, anchor
 
 _TITLES = ("title", "track_title", "composition", "instrument_family_str", "instrument_name")
 _IDENTIFIERS = {"instrument_family_str", "instrument_name"}
@@ -67,4 +67,16 @@ def metric_names(sample: Sample) -> list[str]:
     return list(dict.fromkeys(name for track in sample.tracks for name in track.scores))
 
 
-FILTERS = {"facts": facts, "headline": headline, "metric_names": metric_names, "remaining": remaining}
+def is_drawn(sample: Sample) -> bool:
+    """Whether a rule without regard to quality put the sample where it stands; False for one chosen by its score."""
+    return sample.selection.get("rule") in {"random", "all", "study"}
+
+
+FILTERS = {
+    "anchor": anchor,
+    "facts": facts,
+    "headline": headline,
+    "is_drawn": is_drawn,
+    "metric_names": metric_names,
+    "remaining": remaining,
+}

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from paper_site.documents import line_of, read_document, read_text
 from paper_site.errors import DataError
+from paper_site.heldout import HeldOut, held_out
 from paper_site.schema import did_you_mean, field_name, validate
 from paper_site.studies import Findings, read_findings
 
@@ -358,6 +359,25 @@ class Collection:
     results: Results | None
     job: Job | None
     worst: Collection | None = None
+    held_out: HeldOut | None = None
+
+    def percentile(self, track: Track, metric: str) -> float | None:
+        """Share of the other held-out clips of a track's system that score worse than it does, in percent."""
+        score = track.scores.get(metric)
+        info = self.results.metric(metric) if self.results else None
+        if self.held_out is None or score is None or score.status != "ok" or info is None:
+            return None
+        return self.held_out.percentile(track.category, metric, score.value, higher_is_better=info.higher_is_better)
+
+    def places(self, metric: str) -> list[tuple[str, list[float]]]:
+        """Title of every system and the percentiles of its shown clips, the lowest first."""
+        found: dict[str, list[float]] = {}
+        for sample in self.samples:
+            for track in sample.tracks:
+                place = None if track.is_original else self.percentile(track, metric)
+                if place is not None:
+                    found.setdefault(track.title, []).append(place)
+        return [(title, sorted(places)) for title, places in found.items()]
 
     @property
     def numbers_only(self) -> bool:
@@ -712,6 +732,23 @@ def _set_score(row: Mapping[str, Any]) -> SetScore:
     )
 
 
+def _read_held_out(path: Path, results: Results) -> HeldOut:
+    raw = read_document(path)
+    validate(raw, "clips", path)
+    wrong = None
+    if raw["collection"] != path.stem:
+        wrong = f"collection: {raw['collection']!r} must be the file's name {path.stem!r}"
+    elif raw["run"] != results.run:
+        wrong = f"run: {raw['run']!r} is not the run {results.run!r} of the results; run python build_site.py"
+    for category, metrics in raw["scores"].items():
+        for metric, values in metrics.items():
+            if len(values) != len(raw["clips"]):
+                wrong = f"scores.{category}.{metric}: {len(values)} values for {len(raw['clips'])} clips"
+    if wrong:
+        raise DataError(wrong, path=path, line=line_of(read_text(path), [wrong.split(":")[0]]))
+    return held_out(raw)
+
+
 def _read_collection(path: Path, source: Path) -> tuple[Any, tuple[Sample, ...]]:
     document = read_document(path)
     if document is None:
@@ -770,6 +807,13 @@ def read_companion(source: Path) -> Companion:
             results[name] = _read_results(path)
             documents[f"data/results/{name}.json"] = path
 
+    scores: dict[str, HeldOut] = {}
+    for name in results:
+        path = folder / "clips" / f"{name}.json"
+        if path.is_file():
+            scores[name] = _read_held_out(path, results[name])
+            documents[f"data/clips/{name}.json"] = path
+
     runs: dict[str, Run] = {}
     for path in sorted((folder / "runs").glob("*.json")) if (folder / "runs").is_dir() else ():
         raw = read_document(path)
@@ -788,8 +832,11 @@ def read_companion(source: Path) -> Companion:
         title = results[name].title if name in results else job.title if job else name
         worst = None
         if samples.get(name + WORST_SUFFIX):
-            worst = Collection(name + WORST_SUFFIX, title, samples[name + WORST_SUFFIX], results.get(name), job)
-        collections.append(Collection(name, title, samples.get(name, ()), results.get(name), job, worst))
+            poor = samples[name + WORST_SUFFIX]
+            worst = Collection(name + WORST_SUFFIX, title, poor, results.get(name), job, held_out=scores.get(name))
+        collections.append(
+            Collection(name, title, samples.get(name, ()), results.get(name), job, worst, scores.get(name))
+        )
     shown = []
     for name in studies:
         found = findings.get(name)

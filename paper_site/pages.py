@@ -23,6 +23,7 @@ KINDS: Mapping[str, str] = {
     "listening": "paper_site.kinds.listening",
     "model": "paper_site.kinds.model",
     "results": "paper_site.kinds.results",
+    "extremes": "paper_site.kinds.extremes",
     "study": "paper_site.kinds.study",
     "reproduce": "paper_site.kinds.reproduce",
     "run": "paper_site.kinds.run",
@@ -102,6 +103,11 @@ def model_path(model: str) -> str:
 def study_path(study: str) -> str:
     """Name the page of a study."""
     return f"studies/{safe_name(study)}.html"
+
+
+def extremes_path(collection: str) -> str:
+    """Name the page of a collection's best, median and worst clips."""
+    return f"extremes/{safe_name(collection)}.html"
 
 
 def run_path(run: str) -> str:

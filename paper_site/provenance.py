@@ -21,6 +21,7 @@ from urllib.parse import unquote
 
 from paper_site.documents import read_document
 from paper_site.filters import slug_id
+from paper_site.heldout import held_out
 from paper_site.manifest import Companion, anchor
 from paper_site.pages import safe_name
 
@@ -212,6 +213,7 @@ class Ledger:
         studies: Documents of studies.
         collections: Sample documents by their names.
         runs: Run records, for the names of their metrics.
+        clips: Documents with the scores of all held-out clips.
     """
 
     def __init__(
@@ -220,12 +222,20 @@ class Ledger:
         studies: Iterable[Mapping[str, Any]] = (),
         collections: Mapping[str, Mapping[str, Any]] | None = None,
         runs: Mapping[str, Mapping[str, Any]] | None = None,
+        clips: Iterable[Mapping[str, Any]] = (),
     ) -> None:
+        results = list(results)
         found = [figure for document in results for figure in results_figures(document)]
         found += [figure for document in studies for figure in study_figures(document)]
         self.figures = {(figure.run, slug_id(figure.address)): figure for figure in found}
         self.runs = runs or {}
         self._collections = collections or {}
+        self._held_out = [held_out(document) for document in clips]
+        self._higher = {
+            (str(document["run"]), str(metric["name"])): bool(metric.get("higher_is_better"))
+            for document in results
+            for metric in document["metrics"]
+        }
         self._pages = {f"runs/{safe_name(run)}.html": run for run in {*self.runs, *(f.run for f in found)}}
 
     def of_run(self, run: str) -> list[Figure]:
@@ -249,6 +259,17 @@ class Ledger:
                         if score.get("value") is not None:
                             values = found.setdefault((str(run), str(metric)), {})
                             values.setdefault(f"{anchor(name)}.{category}", []).append(float(score["value"]))
+        for scores in self._held_out:
+            for category, metrics in scores.scores.items():
+                for metric, numbers in metrics.items():
+                    values = found.setdefault((scores.run, metric), {})
+                    higher = self._higher.get((scores.run, metric), False)
+                    others = float(scores.count(category, metric) - 1)
+                    for clip, value in zip(scores.clips, numbers, strict=True):
+                        if value is not None:
+                            place = scores.percentile(category, metric, value, higher_is_better=higher)
+                            about = [value, others, *([] if place is None else [place])]
+                            values.setdefault(f"{anchor(clip)}.{category}", []).extend(about)
         return {key: {k: tuple(v) for k, v in values.items()} for key, values in found.items()}
 
     def knows(self, run: str, address: str) -> bool:
@@ -264,8 +285,9 @@ def ledger_of(companion: Companion) -> Ledger:
     documents = {name: path for name, path in companion.documents.items() if path.suffix == ".json"}
     results = [read_document(path) for name, path in documents.items() if name.startswith("data/results/")]
     studies = [read_document(path) for name, path in documents.items() if name.startswith("data/studies/")]
+    clips = [read_document(path) for name, path in documents.items() if name.startswith("data/clips/")]
     heard = {part.name: companion.data[part.name] for part in companion.heard if part.name in companion.data}
-    return Ledger(results, studies, heard, {run.id: run.raw for run in companion.runs.values()})
+    return Ledger(results, studies, heard, {run.id: run.raw for run in companion.runs.values()}, clips)
 
 
 # --- printed numbers

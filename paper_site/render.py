@@ -41,7 +41,7 @@ from paper_site.filters import FILTERS, slug_id
 from paper_site.labels import FILTERS as LABEL_FILTERS
 from paper_site.manifest import Companion
 from paper_site.markdown import to_html
-from paper_site.pages import Page, Prose, listening_path, model_path, navigation, run_path, study_path
+from paper_site.pages import Page, Prose, extremes_path, listening_path, model_path, navigation, run_path, study_path
 from paper_site.schema import did_you_mean
 from paper_site.trace import MISSING, DataMap, Digester, Reads, Watched, observe
 
@@ -271,6 +271,7 @@ class Renderer:
             "run_url": run_url,
             "model_url": lambda name: url(model_path(name)),
             "study_url": lambda name: url(study_path(name)),
+            "extremes_url": lambda name: url(extremes_path(name)),
             "listen_url": lambda name, fragment="": url(listening_path(name)) + (f"#{fragment}" if fragment else ""),
         }
 

@@ -426,6 +426,21 @@ def run_document() -> dict[str, Any]:
     }
 
 
+def clips_document(root: Path) -> dict[str, Any]:
+    """Scores of all twelve clips of the example: those that are shown, and eight that are not."""
+    rng = random.Random(11)
+    shown: dict[str, Any] = {}
+    for name in ("tones", "tones_worst"):
+        document = yaml.safe_load((root / "_data" / f"{name}.yml").read_text(encoding="utf-8"))
+        shown |= {clip: sample["scores"] for clip, sample in document.items()}
+    clips = sorted([*shown, *(f"guitar_acoustic_{number:03d}-060-050" for number in range(8))])
+    scores: dict[str, Any] = {}
+    for category in SYSTEMS:
+        rows = [shown[clip][category] if clip in shown else _scores(rng, 60, category) for clip in clips]
+        scores[category] = {metric: [row[metric]["value"] for row in rows] for metric in METRICS}
+    return {"schema_version": 1, "collection": "tones", "run": RUN, "clips": clips, "scores": scores}
+
+
 def make_companion(root: Path, *, duration_s: float = 0.5, evaluated: bool = True) -> Path:
     """Write the example companion.
 
@@ -446,7 +461,12 @@ def make_companion(root: Path, *, duration_s: float = 0.5, evaluated: bool = Tru
         (root / "_models" / "codec.md").write_text(CODEC, encoding="utf-8")
         _collection(root, "tones", CLIPS, duration_s, "random")
         _collection(root, "tones_worst", WORST, duration_s, "worst by log_mel_l1 of codec")
-        for folder, name, document in (("results", "tones", results_document()), ("runs", RUN, run_document())):
+        documents = (
+            ("results", "tones", results_document()),
+            ("clips", "tones", clips_document(root)),
+            ("runs", RUN, run_document()),
+        )
+        for folder, name, document in documents:
             (data / folder).mkdir(exist_ok=True)
             (data / folder / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return root
