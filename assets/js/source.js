@@ -129,8 +129,10 @@
     const record = make("a", "The whole record of the run");
     record.href = link.href;
     const foot = make("p", undefined, "source-card-foot");
-    foot.append(record, close);
-    box.replaceChildren(make("p", text(link), "source-card-value"), title, list, foot);
+    foot.append(record);
+    const head = make("div", undefined, "source-card-head");
+    head.append(make("p", text(link), "source-card-value"), close);
+    box.replaceChildren(head, title, list, foot);
     box.showModal();
     box.scrollTop = 0;
   };

@@ -108,6 +108,13 @@ def test_what_is_published_holds_its_schemas_and_is_true(tmp_path: Path) -> None
     for document, kind in ((samples, "collection"), (worst, "collection"), (results, "results"), (run, "run")):
         manifest.check(document, kind, root)
     assert len(samples) == 3 and len(worst) == 2
+    clips = json.loads((root / "_data" / "clips" / "tones.json").read_text(encoding="utf-8"))
+    manifest.check(clips, "clips", root)
+    assert clips["run"] == results["run"] and len(clips["clips"]) == 9
+    for name, sample in {**samples, **worst}.items():
+        for category, scores in sample["scores"].items():
+            for metric, score in scores.items():
+                assert clips["scores"][category][metric][clips["clips"].index(name)] == score["value"]
     for rank, (name, sample) in enumerate(samples.items(), start=1):
         assert sample["instrument_family_str"] == "bass" and isinstance(sample["pitch"], int)
         assert (sample["duration_s"], sample["sample_rate_hz"]) == (0.4, 16_000)
