@@ -41,6 +41,16 @@ def _positive(text: str) -> int:
     return value
 
 
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = []
+    if len(seeds) < 2 or len(set(seeds)) < len(seeds):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of two or more different seeds such as 0,1,2")
+    return seeds
+
+
 def _shard(text: str) -> tuple[int, int]:
     number, _, count = text.partition("/")
     if number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count):
@@ -77,6 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=_positive, metavar="W", help="batches side by side; no number depends on it")
     run.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (default: auto)")
     run.add_argument("--seed", type=int, metavar="S", help="seed of models that draw (default: a fixed one)")
+    run.add_argument(
+        "--seeds", type=_seeds, metavar="S,S…",
+        help="several seeds, such as 0,1,2: each into OUTPUT/seed_S; report OUTPUT keeps their spread from the clips'",
+    )  # fmt: skip
     run.add_argument("--retry-failed", action="store_true", help="try again what failed before")
     run.add_argument("--shard", type=_shard, metavar="I/N", help="only part I of N of the clips; see merge")
     run.add_argument(
@@ -214,7 +228,10 @@ def _add_record_verbs(verbs: argparse._SubParsersAction[_Parser]) -> None:
         " document gives what it holds. CSV and Parquet have one row per metric and model with every column.",
         epilog=_EXIT,
     )
-    report.add_argument("source", type=Path, metavar="STORE_OR_DOCUMENT", help="a results store or document")
+    report.add_argument(
+        "source", type=Path, nargs="+", metavar="STORE_OR_DOCUMENT",
+        help="a results store or document, or the stores of several seeds (or the folder of 'run --seeds')",
+    )  # fmt: skip
     report.add_argument(
         "--format", default="text", choices=("text", "csv", "parquet", "latex", "markdown"),
         help="text (default), csv, parquet (needs the extra 'tables'), latex (with booktabs) or markdown",
@@ -223,6 +240,10 @@ def _add_record_verbs(verbs: argparse._SubParsersAction[_Parser]) -> None:
         "--metric", action="append", default=[], metavar="M", help="a metric, a group or all; repeatable"
     )
     report.add_argument("--baseline", metavar="NAME", help="model that the others are compared with")
+    report.add_argument(
+        "--equivalence", action="append", default=[], metavar="METRIC=MARGIN",
+        help="test whether the others differ from the baseline by less than MARGIN (two one-sided tests); repeatable",
+    )  # fmt: skip
     report.add_argument("--output", type=Path, metavar="FILE", help="a file (default: the terminal)")
 
     compare = verbs.add_parser(
@@ -309,7 +330,9 @@ def _shown(path: Path) -> Path:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from eval.evaluation import DEFAULT_SEED, Evaluation, evaluate, open_split, system_entries
+    from dataclasses import replace
+
+    from eval.evaluation import DEFAULT_SEED, Evaluation, evaluate, open_split, seed_folder, system_entries
     from eval.progress import Bar
     from eval.results import ResultsStore
 
@@ -330,25 +353,32 @@ def _run(options: argparse.Namespace) -> int:
     _ = wanted.metric_names
     system_entries(wanted.models)
     open_split(wanted)
+    if options.seeds and (options.seed is not None or options.engine == "ray"):
+        other = "--seed" if options.seed is not None else "--engine ray"
+        raise InputError(f"--seeds runs one seed after the other here; leave {other} out")
     if options.engine == "ray":
         _run_on_ray(options)
-    with ResultsStore(options.output, shared=True) as store:
-        finished = evaluate(
-            wanted,
-            store,
-            device=options.device,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            retry_failed=options.retry_failed,
-            progress=Bar(sys.stderr),
-            command=shlex.join(["python", "-m", "eval", *options.told]),
-        )
-        _summary(finished, store)
-    report = finished.report
-    print(f"results: {options.output / 'results.sqlite'} ({report.computed} outputs made, {report.kept} kept)")
-    if report.failed:
-        pairs = report.clips * len(wanted.models)
-        print(f"warning: {report.failed} of {pairs} outputs failed; first: {report.first_error}", file=sys.stderr)
+    for seed in options.seeds or [wanted.seed]:
+        output = seed_folder(options.output, seed) if options.seeds else options.output
+        with ResultsStore(output, shared=True) as store:
+            finished = evaluate(
+                replace(wanted, seed=seed),
+                store,
+                device=options.device,
+                batch_size=options.batch_size,
+                workers=options.workers,
+                retry_failed=options.retry_failed,
+                progress=Bar(sys.stderr),
+                command=shlex.join(["python", "-m", "eval", *options.told]),
+            )
+            _summary(finished, store)
+        report = finished.report
+        print(f"results: {output / 'results.sqlite'} ({report.computed} outputs made, {report.kept} kept)")
+        if report.failed:
+            pairs = report.clips * len(wanted.models)
+            print(f"warning: {report.failed} of {pairs} outputs failed; first: {report.first_error}", file=sys.stderr)
+    if options.seeds:
+        print(f"seeds: python -m eval report {shlex.quote(str(options.output))} tells their spread from that of clips")
     return 0
 
 
@@ -525,9 +555,10 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from eval.report import make_report, write_report
+    from eval.report import make_report, parse_margins, write_report
 
-    report = make_report(options.source, metrics=options.metric, baseline=options.baseline)
+    margins = parse_margins(options.equivalence)
+    report = make_report(options.source, metrics=options.metric, baseline=options.baseline, margins=margins)
     text = write_report(report, options.format, options.output)
     print(f"report: {options.output} ({len(report.lines)} rows)" if text is None else text.removesuffix("\n"))
     return 0

@@ -137,6 +137,11 @@ class OpenedCorpus:
         return facts
 
 
+def seed_folder(output: Path, seed: int) -> Path:
+    """Where the results of one of several seeds lie below the folder of all."""
+    return output / f"seed_{seed}"
+
+
 def shard_of(clip_id: str, count: int) -> int:
     """Number, from 1, of the part that a clip belongs to; a matter of its id alone."""
     digest = hashlib.sha256(clip_id.encode("utf-8", "surrogateescape")).digest()

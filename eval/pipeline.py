@@ -286,6 +286,7 @@ def _job(
         level_policy=str(entry.get("level_policy") or "row_gain"),
         device=device,
         sets=_sets(source, entry.get("sets"), evaluation.seed),
+        seeds=tuple(int(seed) for seed in entry.get("seeds") or ()),
     )
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval import manifest
-from eval.evaluation import Evaluation, Finished, describe_systems, evaluate
+from eval.evaluation import Evaluation, Finished, describe_systems, evaluate, seed_folder
 from eval.metrics import metric
 from eval.protocols import Progress
 from eval.results import ResultsStore
 from eval.runner import remove_partial, worker_count
 from eval.selection import Candidate, Selection, select, worst
 from eval.sets.publishing import SetSettings, document, measure_sets
-from eval.summary import Table, summarise
+from eval.summary import Table, checkpoint_components, seed_components, summarise
 from models.errors import StoreError
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def run_job(source: Path, job: Job, workers: int | None, progress: Progress, com
             products += files
             documents[collection] = samples
         sets = publisher.sets(clip_ids, workers, progress)
+        variance = _seed_variance(source, job, table, names, workers, progress, command)
         for about in described:
             about["speed"] = publisher.speed(about["name"])
         run = {**finished.document, "models": described}
@@ -97,6 +98,7 @@ def run_job(source: Path, job: Job, workers: int | None, progress: Progress, com
             **({"worst": _selection_entry(chosen[job.collection + WORST], job.worst)} if job.worst else {}),
             "systems": publisher.systems(),
             **summarise(table, names, metrics, seed=job.evaluation.seed, baseline=job.baseline),
+            **({"seed_variance": variance} if variance else {}),
             **({"sets": sets} if sets is not None else {}),
         }
         clips = {
@@ -130,6 +132,32 @@ def run_job(source: Path, job: Job, workers: int | None, progress: Progress, com
     failed = len(results["failures"])
     warning = f"{failed} of {len(clip_ids) * len(columns)} outputs failed; the results list them" if failed else ""
     return [*products, *paths], warning
+
+
+def _seed_variance(
+    source: Path,
+    job: Job,
+    table: Table,
+    names: Mapping[str, str],
+    workers: int | None,
+    progress: Progress,
+    command: str,
+) -> list[dict[str, Any]]:
+    """Variance of seeds and checkpoints apart from that of clips; further seeds are run into stores of their own."""
+    metrics = job.evaluation.metric_names
+    tables, seeds = [table], [job.evaluation.seed]
+    for seed in job.seeds:
+        if seed in seeds:
+            continue
+        progress.note(f"{job.title}: seed {seed}")
+        wanted = replace(job.evaluation, seed=seed)
+        with ResultsStore(seed_folder(source / "_results" / job.collection, seed)) as store:
+            done = evaluate(wanted, store, device=job.device, workers=workers, progress=progress, command=command)
+            tables.append(Table.from_store(store, done.report.clip_ids, list(names), metrics))
+        seeds.append(seed)
+    rows = seed_components(tables, seeds, list(names), metrics) if len(tables) > 1 else []
+    rows += checkpoint_components(table, list(names), metrics)
+    return [{"category": names[row.pop("model")], **row} for row in rows]
 
 
 def _choose(store: ResultsStore, job: Job, table: Table) -> dict[str, Selection]:

@@ -10,22 +10,28 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from eval.metrics import chosen
 from eval.recorded import MetricFacts, Recorded, StoreContents, open_recorded, shown
+from eval.results import FILE_NAME
 from eval.score import cell
 from eval.summary import (
     RESAMPLES,
     Standing,
+    Table,
     aggregates,
+    checkpoint_components,
     choose_baseline,
     clusters,
     diagram_entry,
     differences,
+    gaps,
     medians,
+    seed_components,
+    seeds_together,
     standings,
 )
 from models.errors import InputError
@@ -67,6 +73,15 @@ class Line:
         rank_low: Best rank in its 95 % interval.
         rank_high: Worst rank.
         tied: Systems with a letter in common cannot be told apart.
+        margin: Largest difference that would not matter, where one was given.
+        p_equivalent: p of "this system differs from the baseline by the margin or more".
+        p_not_worse: p of "this system is worse than the baseline by the margin or more".
+        seeds: Seeds that the values are means over.
+        seed_sd: Standard deviation between seeds.
+        clip_sd: Standard deviation between clips.
+        rest_sd: What is left: seed and clip together.
+        error: Standard error of the mean for other clips and other seeds.
+        error_one_seed: Standard error of one seed's mean, the seed being drawn as well.
     """
 
     metric: str
@@ -97,6 +112,15 @@ class Line:
     rank_low: float | None = None
     rank_high: float | None = None
     tied: str = ""
+    margin: float | None = None
+    p_equivalent: float | None = None
+    p_not_worse: float | None = None
+    seeds: int | None = None
+    seed_sd: float | None = None
+    clip_sd: float | None = None
+    rest_sd: float | None = None
+    error: float | None = None
+    error_one_seed: float | None = None
 
 
 COLUMNS = tuple(entry.name for entry in fields(Line))
@@ -124,34 +148,72 @@ class Report:
 
 
 def make_report(
-    path: Path,
+    path: Path | Sequence[Path],
     *,
     metrics: Sequence[str] = (),
     baseline: str | None = None,
+    margins: Mapping[str, float] | None = None,
     seed: int | None = None,
     threads: int | None = None,
 ) -> Report:
     """Gather the tables of a results store or document.
 
+    Several stores of one job with different seeds, or a folder that holds them as ``seed_N``, are taken together: a
+    clip's value is then its mean over the seeds, and the spread between seeds stands beside that between clips.
+
     Args:
-        path: A results store, its folder, or a results document.
+        path: A results store, its folder, a results document, or several stores.
         metrics: Names of metrics or of groups; all that there are when empty.
         baseline: System that the others are compared with; chosen as in an evaluation when None.
+        margins: Metric to the largest difference that would not matter, for tests of equivalence with the baseline.
         seed: Seed of the draws; that of the record when None.
         threads: Threads to work with; one a core when None. No number depends on it.
 
     Raises:
         InputError: If the file cannot be used, or a metric or baseline is not in it.
     """
-    recorded = open_recorded(path)
+    paths = [path] if isinstance(path, Path) else list(path)
+    if len(paths) == 1 and (found := seed_stores(paths[0])):
+        paths = found
+    opened = [open_recorded(one) for one in paths]
+    recorded = opened[0]
+    if len(opened) > 1:
+        return _from_rows(opened, metrics, baseline, margins or {}, seed, threads)
     if recorded.kind == "store":
-        assert recorded.rows is not None
-        return _from_rows(recorded, recorded.rows, metrics, baseline, seed, threads)
+        return _from_rows([recorded], metrics, baseline, margins or {}, seed, threads)
     if recorded.results is None:
-        raise InputError(f"{path}: is the record of a run without results; name a results store or document")
-    if baseline is not None:
-        raise InputError(f"{path}: is a document, whose baseline is settled; name its results store instead")
+        raise InputError(f"{recorded.path}: is the record of a run without results; name a results store or document")
+    if baseline is not None or margins:
+        what = "whose baseline is settled" if baseline is not None else "which has no values to test for equivalence"
+        raise InputError(f"{recorded.path}: is a document, {what}; name its results store instead")
     return _from_document(recorded, recorded.results, metrics)
+
+
+def seed_stores(folder: Path) -> list[Path]:
+    """Stores that a run with several seeds left in a folder, by their seeds."""
+    if not folder.is_dir() or (folder / FILE_NAME).is_file():
+        return []
+    found = [path for path in folder.glob("seed_*") if (path / FILE_NAME).is_file()]
+    return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
+def parse_margins(texts: Sequence[str]) -> dict[str, float]:
+    """Margins from texts such as ``si_sdr=0.5``.
+
+    Raises:
+        InputError: If one is something else.
+    """
+    margins = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            margin = float(number)
+        except ValueError:
+            margin = math.nan
+        if not name or not (margin > 0 and math.isfinite(margin)):
+            raise InputError(f"equivalence {text!r}: a metric and a margin above 0 are needed, such as si_sdr=0.5")
+        margins[name] = margin
+    return margins
 
 
 def _wanted(names: Sequence[str], present: Sequence[str], path: Path) -> list[str]:
@@ -166,24 +228,33 @@ def _wanted(names: Sequence[str], present: Sequence[str], path: Path) -> list[st
 
 
 def _from_rows(
-    recorded: Recorded,
-    rows: StoreContents,
+    opened: Sequence[Recorded],
     metrics: Sequence[str],
     baseline: str | None,
+    margins: Mapping[str, float],
     seed: int | None,
     threads: int | None,
 ) -> Report:
+    from eval.stats import equivalence
     from eval.stats.draws import default_threads
 
-    names = _wanted(metrics, rows.metrics, recorded.path)
-    if not names:
-        raise InputError(f"{recorded.path}: holds outputs but no scores")
-    models = rows.models
+    recorded, rows = opened[0], _rows(opened[0])
+    tables = [_rows(one).table() for one in opened]
+    table = tables[0] if len(tables) == 1 else seeds_together(tables)
+    models = [model for model in rows.models if model in table.values]
+    present = [name for name in rows.metrics if all(name in table.values[model] for model in models)]
+    if not models or not table.clip_ids or not present:
+        raise InputError(f"{' and '.join(str(one.path) for one in opened)}: no scores of common systems and clips")
+    names = _wanted(metrics, present, recorded.path)
+    for name in margins:
+        if name not in names:
+            raise InputError(f"{recorded.path}: equivalence: has no metric {name!r}; there are {', '.join(names)}")
     compared = choose_baseline(models, baseline)
+    if margins and compared is None:
+        raise InputError(f"{recorded.path}: equivalence: there is no second system to compare with")
     threads = threads or default_threads()
     if seed is None:
         seed = int(recorded.run["seed"]) if recorded.run is not None else 0
-    table = rows.table()
     cells = [(model, name) for name in names for model in models]
     means = dict(zip(cells, aggregates(table, cells, seed, threads=threads), strict=True))
     middles = dict(zip(cells, medians(table, cells, seed, threads=threads), strict=True))
@@ -197,14 +268,39 @@ def _from_rows(
     held = clusters(table.groups)
     higher = {name: up for name in names if (up := recorded.metrics[name].higher_is_better) is not None}
     stands = standings(table, models, higher, seed, threads=threads)
+    parts = {}
+    if len(opened) > 1:
+        found = seed_components(tables, _seeds(opened), models, names)
+        parts = {(row["model"], row["metric"]): row for row in found}
     lines = []
     notes: dict[str, list[str]] = {"": _general_notes(rows, held, compared, tests)}
+    if len(opened) > 1:
+        notes[""].append(
+            f"values are means over {len(opened)} seeds; intervals and tests are of the clips, and the standard error"
+            " of one seed holds the spread between seeds as well"
+        )
     for name in names:
         facts, stand = recorded.metrics[name], stands.get(name, Standing(None, None))
         for model in models:
             row = {**means[model, name], **middles[model, name], **stand.place(model)}
-            lines.append(_line(facts, model, row, apart.get((model, name)), compared or ""))
-        said = _seed_notes(models, {model: table.numbers(model, name) for model in models}, facts)
+            line = _line(facts, model, row, apart.get((model, name)), compared or "")
+            if name in margins and line.baseline:
+                values, groups = gaps(table.numbers(model, name), table.numbers(line.baseline, name), held)
+                test = equivalence(values, margins[name], groups=groups)
+                worse = {True: test.p_above, False: test.p_below, None: None}[facts.higher_is_better]
+                line = replace(line, margin=margins[name], p_equivalent=test.p_value, p_not_worse=worse)
+            if (part := parts.get((model, name))) is not None:
+                line = replace(
+                    line, seeds=len(opened), seed_sd=part["between"], clip_sd=part["clip_sd"], rest_sd=part["rest_sd"],
+                    error=part["error"], error_one_seed=part["error_one_seed"],
+                )  # fmt: skip
+            lines.append(line)
+        said = _seed_notes(table, models, facts)
+        if name in margins:
+            said.append(
+                f"equivalence with {compared} within ±{margins[name]:g} {facts.unit}: p of two one-sided t tests that"
+                " the difference is the margin or more; small where the systems are as good as equal"
+            )
         if stand.diagram is not None and len(stand.diagram.names) > 2:
             said.append(_diagram_note(diagram_entry(name, stand.diagram, {m: m for m in models}), held is not None))
         if stand.ranking is not None and stand.ranking.n < len(table.clip_ids):
@@ -212,6 +308,25 @@ def _from_rows(
         if said:
             notes[name] = said
     return Report(_title(recorded, len(table.clip_ids)), lines, {n: recorded.metrics[n] for n in names}, notes)
+
+
+def _rows(recorded: Recorded) -> StoreContents:
+    if recorded.kind != "store" or recorded.rows is None:
+        raise InputError(f"{recorded.path}: is no results store; only stores can be taken together")
+    return recorded.rows
+
+
+def _seeds(opened: Sequence[Recorded]) -> list[int]:
+    """Seeds of several stores, each another one."""
+    seeds: list[int] = []
+    for one in opened:
+        if one.run is None:
+            raise InputError(f"{one.path}: holds no finished run, so its seed is not known")
+        seed = int(one.run["seed"])
+        if seed in seeds:
+            raise InputError(f"{one.path}: has the seed {seed} as {opened[seeds.index(seed)].path} has")
+        seeds.append(seed)
+    return seeds
 
 
 def _line(facts: MetricFacts, model: str, row: Mapping[str, Any], gap: Mapping[str, Any] | None, baseline: str) -> Line:
@@ -276,24 +391,15 @@ def _general_notes(rows: StoreContents, held: Sequence[str] | None, compared: st
     return notes
 
 
-def _seed_notes(models: Sequence[str], columns: dict[str, list[float | None]], facts: MetricFacts) -> list[str]:
+def _seed_notes(table: Table, models: Sequence[str], facts: MetricFacts) -> list[str]:
     """Variance of trainings, where several checkpoints of one model are there."""
-    from eval.stats import variance_components
-
-    families: dict[str, list[str]] = {}
-    for model in models:
-        families.setdefault(model.partition("@")[0], []).append(model)
-    said = []
-    for family, members in families.items():
-        parts = variance_components([columns[model] for model in members]) if len(members) > 1 else None
-        if parts is not None:
-            said.append(
-                f"{family}, {parts.seeds} checkpoints on {parts.clips} common clips: mean {parts.mean:.5g}"
-                f" {facts.unit}, standard deviation between checkpoints {parts.seed_sd:.3g}, between clips"
-                f" {parts.clip_sd:.3g}, rest {parts.rest_sd:.3g}; standard error of the mean {parts.error:.3g},"
-                f" from clips alone {parts.error_clips_only:.3g}"
-            )
-    return said
+    return [
+        f"{row['model'].partition('@')[0]}, {len(row['members'])} checkpoints on {row['clips']} common clips: mean"
+        f" {row['mean']:.5g} {facts.unit}, standard deviation between checkpoints {row['between']:.3g}, between clips"
+        f" {row['clip_sd']:.3g}, rest {row['rest_sd']:.3g}; standard error of the mean {row['error']:.3g}, from clips"
+        f" alone {row['error_clips_only']:.3g}"
+        for row in checkpoint_components(table, models, [facts.name])
+    ]
 
 
 def _from_document(recorded: Recorded, results: Any, metrics: Sequence[str]) -> Report:
@@ -473,6 +579,12 @@ def _shown(report: Report, metric: str) -> tuple[list[str], list[list[str]]]:
         ("could show", [_rough(line.detectable) for line in lines]),
         ("rank", [_rank(line) for line in lines]),
         ("tied", [line.tied or "–" for line in lines]),
+        ("p (equivalent)", [_p(line.p_equivalent) for line in lines]),
+        ("p (not worse)", [_p(line.p_not_worse) for line in lines]),
+        ("sd of seeds", [_rough(line.seed_sd) for line in lines]),
+        ("sd of clips", [_rough(line.clip_sd) for line in lines]),
+        ("rest", [_rough(line.rest_sd) for line in lines]),
+        ("error of one seed", [_rough(line.error_one_seed) for line in lines]),
     ]
     kept = [(head, column) for head, column in table if head in ("system", "n", "mean") or set(column) != {"–"}]
     return [head for head, _ in kept], [list(row) for row in zip(*(column for _, column in kept), strict=True)]

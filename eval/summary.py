@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -333,3 +334,112 @@ def summarise(
             if clip_id in table.errors[model]
         ],
     }
+
+
+def seed_components(
+    tables: Sequence[Table], seeds: Sequence[int], models: Sequence[str], metrics: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Variance of seeds apart from that of clips: for every model and metric the parts of its spread.
+
+    Args:
+        tables: Values of each seed, over clips of their own; those that all have are used.
+        seeds: The seeds, in the same order.
+        models: Models to look at.
+        metrics: Metrics to look at.
+
+    Returns:
+        One row a model and metric that have two seeds and two common clips or more, with its ``model``.
+    """
+    common = common_clips(tables)
+    places = [{clip: index for index, clip in enumerate(table.clip_ids)} for table in tables]
+    rows = []
+    for name in metrics:
+        for model in models:
+            columns = []
+            for table, place in zip(tables, places, strict=True):
+                numbers = table.numbers(model, name)
+                columns.append([numbers[place[clip]] for clip in common])
+            rows += _components(model, name, "seeds", list(seeds), columns)
+    return rows
+
+
+def checkpoint_components(table: Table, models: Sequence[str], metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """The same for several checkpoints of one model in one table, as rows of the first of them."""
+    families: dict[str, list[str]] = {}
+    for model in models:
+        families.setdefault(model.partition("@")[0], []).append(model)
+    return [
+        row
+        for name in metrics
+        for members in families.values()
+        if len(members) > 1
+        for row in _components(
+            members[0], name, "checkpoints", members, [table.numbers(model, name) for model in members]
+        )
+    ]
+
+
+def _components(
+    model: str, name: str, of: str, members: Sequence[int | str], columns: Sequence[Sequence[float | None]]
+) -> list[dict[str, Any]]:
+    from eval.stats import variance_components
+
+    parts = variance_components(columns)
+    if parts is None:
+        return []
+    return [
+        {
+            "model": model,
+            "metric": name,
+            "of": of,
+            "members": list(members),
+            "clips": parts.clips,
+            "mean": parts.mean,
+            "between": parts.seed_sd,
+            "clip_sd": parts.clip_sd,
+            "rest_sd": parts.rest_sd,
+            "error": parts.error,
+            "error_one_seed": parts.error_one_seed,
+            "error_clips_only": parts.error_clips_only,
+        }
+    ]
+
+
+def common_clips(tables: Sequence[Table]) -> list[str]:
+    """Clips that all of some tables have, in the order of the first."""
+    shared = set(tables[0].clip_ids).intersection(*(table.clip_ids for table in tables[1:]))
+    return [clip for clip in tables[0].clip_ids if clip in shared]
+
+
+def seeds_together(tables: Sequence[Table]) -> Table:
+    """One table of the means over seeds, on the clips that all of them have.
+
+    A clip has a value where every seed has one; else it has the first status that is none, or no output.
+    """
+    common = common_clips(tables)
+    found = [{clip: index for index, clip in enumerate(table.clip_ids)} for table in tables]
+    places = [[place[clip] for clip in common] for place in found]
+    models = [model for model in tables[0].values if all(model in table.values for table in tables)]
+    values: dict[str, dict[str, list[tuple[float | None, str, str | None] | None]]] = {}
+    for model in models:
+        values[model] = {}
+        for name in tables[0].values[model]:
+            if not all(name in table.values[model] for table in tables):
+                continue
+            columns = [[t.values[model][name][i] for i in place] for t, place in zip(tables, places, strict=True)]
+            values[model][name] = [_together(cells) for cells in zip(*columns, strict=True)]
+    errors = {
+        model: {clip: text for table in tables for clip, text in table.errors.get(model, {}).items() if clip in common}
+        for model in models
+    }
+    return Table(common, [tables[0].groups[i] for i in places[0]], values, errors)
+
+
+_Cell = tuple[float | None, str, str | None]
+
+
+def _together(cells: Sequence[_Cell | None]) -> _Cell | None:
+    numbers = [cell[0] for cell in cells if cell is not None and cell[1] == "ok" and cell[0] is not None]
+    if len(numbers) == len(cells):
+        return math.fsum(numbers) / len(numbers), "ok", None
+    return next((cell for cell in cells if cell is None or cell[1] != "ok"), None)

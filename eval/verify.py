@@ -27,6 +27,7 @@ from typing import Any
 import yaml
 
 from eval import manifest
+from eval.evaluation import seed_folder
 from eval.metrics import METRICS
 from eval.publish import WORST
 from eval.recorded import StoreContents, column_name, definition_hash, open_database, read_document, read_store, shown
@@ -35,7 +36,16 @@ from eval.runner import worker_count
 from eval.selection import Candidate, select, worst
 from eval.sets.publishing import drawn, fact_hash, set_facts
 from eval.studies import collection_name
-from eval.summary import Standing, aggregates, diagram_entry, differences, medians, standings
+from eval.summary import (
+    Standing,
+    aggregates,
+    checkpoint_components,
+    diagram_entry,
+    differences,
+    medians,
+    seed_components,
+    standings,
+)
 from models.errors import AudioError, InputError, ManifestError
 
 RELATIVE_TOLERANCE = 1e-9
@@ -152,6 +162,7 @@ def _companion(folder: Path, done: Verification, workers: int) -> None:
             if clip_ids is not None:
                 _derived(file, document, contents, clip_ids, done)
                 _sets(file, document, contents, clip_ids, done)
+                _seed_variance(folder, file, document, contents, clip_ids, done)
                 for name in (stem, f"{stem}{WORST}"):
                     if name in collections:
                         _chosen(f"_data/{name}.yml", name, document, collections[name], contents, clip_ids, done)
@@ -386,6 +397,41 @@ def _diagrams(
         _numbers(file, where, theirs, mine, done)
         done.expect(file, f"{where}.average_ranks", sorted(published), sorted(ranks))
         _numbers(file, f"{where}.average_ranks", published, ranks, done)
+
+
+def _seed_variance(
+    folder: Path,
+    file: str,
+    document: Mapping[str, Any],
+    contents: StoreContents,
+    clip_ids: Sequence[str],
+    done: Verification,
+) -> None:
+    """Derive the variance of seeds and of checkpoints again."""
+    stated = document.get("seed_variance", [])
+    if not stated:
+        return
+    models = {system["category"]: system["model"] for system in document["systems"]}
+    names = [row["name"] for row in document["metrics"]]
+    seeds: list[int] = next((list(row["members"]) for row in stated if row["of"] == "seeds"), [])
+    main = contents.table(clip_ids, list(models.values()))
+    tables = [main]
+    for seed in seeds[1:]:
+        store = seed_folder(folder / "_results" / str(document["collection"]), int(seed))
+        try:
+            tables.append(read_store(store).table(models=list(models.values())))
+        except InputError:
+            done.unchecked.append(f"{file}: the store of the seed {seed} is not here, so the seeds cannot be compared")
+            return
+    derived = seed_components(tables, seeds, list(models.values()), names) if len(tables) > 1 else []
+    derived += checkpoint_components(main, list(models.values()), names)
+    known = {(row["of"], row["model"], row["metric"]): row for row in derived}
+    published = {(row["of"], models.get(row["category"]), row["metric"]): row for row in stated}
+    for key in sorted(known.keys() ^ published.keys(), key=str):
+        there = key in published
+        done.wrong(file, f"seed_variance.{key[2]}", "an entry" if there else "none", "none" if there else "an entry")
+    for key in known.keys() & published.keys():
+        _numbers(file, f"seed_variance.{key[1]}.{key[2]}", published[key], known[key], done)
 
 
 _SET_FIELDS = ("value", "low", "high", "status", "n_estimate", "permutations")

@@ -72,8 +72,11 @@ def variance_components(rows: Sequence[Sequence[float | None]]) -> VarianceCompo
     between_clips = seeds * float(((by_clip - mean) ** 2).sum()) / (clips - 1)
     residuals = table - by_seed[:, None] - by_clip[None] + mean
     rest = float((residuals**2).sum()) / ((seeds - 1) * (clips - 1))
-    seed = max(0.0, (between_seeds - rest) / clips)
-    clip = max(0.0, (between_clips - rest) / seeds)
+    # Equal values leave rounding errors behind, which are no spread.
+    tiny = (1e-14 * float(np.abs(table).max())) ** 2
+    seed, clip, rest = (
+        part if part > tiny else 0.0 for part in ((between_seeds - rest) / clips, (between_clips - rest) / seeds, rest)
+    )
     return VarianceComponents(
         mean=mean,
         seed_sd=math.sqrt(seed),

@@ -64,6 +64,26 @@ def test_run_goes_on_and_prints_means(tmp_path: Path, capsys: pytest.CaptureFixt
     db.close()
 
 
+def test_several_seeds_have_stores_of_their_own_and_one_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_folder(tmp_path / "in", 4)
+    command = ["run", "--model", "griffin_lim", "--corpus", str(folder), "--output", str(tmp_path / "out"), *RUN]
+    assert main([*command, "--seeds", "0,1"]) == 0
+    out, _ = said(capsys)
+    assert out.count("(4 outputs made, 0 kept)") == 2 and "python -m eval report" in out
+    assert main([*command, "--seeds", "0,1,2"]) == 0
+    assert said(capsys)[0].count("(0 outputs made, 4 kept)") == 2
+    assert main(["report", str(tmp_path / "out")]) == 0
+    out, _ = said(capsys)
+    assert "sd of seeds" in out and "means over 3 seeds" in out
+    assert main(["report", *(str(tmp_path / "out" / f"seed_{seed}") for seed in (0, 1))]) == 0
+    assert "means over 2 seeds" in said(capsys)[0]
+    assert "leave --seed out" in failed([*command, "--seeds", "0,1", "--seed", "3"], 2, capsys)
+    assert "different seeds" in failed([*command, "--seeds", "1,1"], 2, capsys)
+    assert "above 0" in failed(["report", str(tmp_path / "out"), "--equivalence", "log_mel_l1"], 2, capsys)
+
+
 def test_run_with_nothing_scored_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.wav").write_bytes(b"junk")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from eval import runner as runner_module
 from eval.evaluation import clip_list_sha256
 from eval.metrics import METRICS
 from eval.pipeline import PipelineReport, evaluate_companion
+from eval.verify import verify
 from models import registry
 from models.errors import ManifestError
 from models.registry import ModelEntry
@@ -168,6 +170,37 @@ def test_means_are_those_of_the_clips(tmp_path: Path) -> None:
         assert row["low"] <= row["mean"] <= row["high"] and "bootstrap" in row["method"]
     gap = next(d for d in results["differences"] if d["metric"] == "waveform_l1")
     assert gap["mean"] == pytest.approx(np.mean(values["reconstruction"]) - np.mean(values["halver"]))
+
+
+def test_seeds_stand_apart_from_clips(tmp_path: Path) -> None:
+    root = make_companion(tmp_path / "c", seeds=[1, 2])
+    build(root)
+    results = documents(root)[2]
+    rows = {(row["category"], row["metric"]): row for row in results["seed_variance"]}
+    assert set(rows) == {(c, m) for c in ("reconstruction", "halver") for m in ("log_mel_l1", "waveform_l1")}
+    row = rows["halver", "waveform_l1"]
+    mean = next(a["mean"] for a in results["aggregates"] if (a["category"], a["metric"]) == ("halver", "waveform_l1"))
+    # These systems draw nothing: all seeds give the same.
+    assert row["members"] == [20261121, 1, 2] and row["between"] == 0.0 and row["mean"] == pytest.approx(mean)
+    assert row["clip_sd"] > 0 and verify(root, workers=1).findings == []
+    path = root / "_data" / "results" / "tones.json"
+    path.write_text(path.read_text().replace('"clip_sd": ', '"clip_sd": 1'))
+    assert any(finding.field.startswith("seed_variance.") for finding in verify(root, workers=1).findings)
+    shutil.rmtree(root / "_results" / "tones" / "seed_2")
+    assert any("the store of the seed 2 is not here" in text for text in verify(root, workers=1).unchecked)
+
+
+def test_a_job_may_ask_for_no_sets_or_for_some(tmp_path: Path) -> None:
+    root = make_companion(tmp_path / "c", sets=False)
+    build(root)
+    assert "sets" not in documents(root)[2]
+    save(root, [{**jobs(root)[0], "sets": {"metrics": ["coverage", "codes"], "embeddings": ["mfcc"]}}])
+    report = build(root)
+    assert report.evaluated == ["tones"]
+    assert {row["metric"] for row in documents(root)[2]["sets"]["rows"]} > {"coverage", "code_usage"}
+    for wrong, said in (({"embeddings": ["nosuch"]}, "nosuch"), ({"metrics": ["fad"]}, "fad")):
+        save(root, [{**jobs(root)[0], "sets": wrong}])
+        assert said in build(root).errors[0]
 
 
 def test_nothing_depends_on_the_number_of_workers(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from eval.recorded import open_recorded
-from eval.report import COLUMNS, latex_text, make_report, render, write_report
-from eval.stats import mean_interval, paired_difference, quantile_interval
+from eval.report import COLUMNS, latex_text, make_report, parse_margins, render, write_report
+from eval.stats import equivalence, mean_interval, paired_difference, quantile_interval, variance_components
 from eval.summary import summarise
 from models.errors import InputError
 from tests.eval.stores import run_record, write_store
@@ -235,3 +235,83 @@ def test_reading_leaves_a_store_as_it_is(store: Path) -> None:
     before = {path.name: path.read_bytes() for path in store.iterdir()}
     make_report(store, metrics=["si_sdr"])
     assert {path.name: path.read_bytes() for path in store.iterdir()} == before
+
+
+def seed_stores_of(root: Path, shifts: list[float]) -> list[Path]:
+    """One store a seed: the same clips, each seed with a shift of its own."""
+    clips = np.random.default_rng(0).normal(0.0, 2.0, 30)
+    paths = []
+    for seed, shift in enumerate(shifts):
+        draw = np.random.default_rng(10 + seed)
+        made = {
+            "net": {"si_sdr": (clips + shift + draw.normal(0, 0.1, 30)).tolist()},
+            "base": {"si_sdr": (clips - 5 + draw.normal(0, 0.1, 30)).tolist()},
+        }
+        paths.append(write_store(root / f"seed_{seed}", made, seed=seed))
+    return paths
+
+
+def test_seeds_are_kept_apart_from_clips(tmp_path: Path) -> None:
+    paths = seed_stores_of(tmp_path / "s", [0.0, 1.0, 2.0])
+    report = make_report(tmp_path / "s", baseline="base")
+    assert make_report(paths, baseline="base").lines == report.lines
+    net, base = report.of("si_sdr")
+    assert net.seeds == 3 and net.seed_sd == pytest.approx(1.0, abs=0.1) and net.clip_sd == pytest.approx(2.0, abs=0.5)
+    assert base.seed_sd is not None and base.seed_sd < 0.1
+    rows = [open_recorded(path).rows.table().numbers("net", "si_sdr") for path in paths]  # type: ignore[union-attr]
+    parts = variance_components(rows)
+    assert parts is not None and net.error_one_seed == parts.error_one_seed and net.mean == pytest.approx(parts.mean)
+    assert "sd of seeds" in render(report, "text") and "means over 3 seeds" in report.notes[""][-1]
+
+
+def test_a_clip_that_one_seed_has_no_value_for_has_none(tmp_path: Path) -> None:
+    first = write_store(tmp_path / "a", {"m": {"si_sdr": [1.0, 2.0, 3.0]}}, seed=1)
+    second = write_store(tmp_path / "b", {"m": {"si_sdr": [3.0, "silence", 5.0]}}, seed=2)
+    line = make_report([first, second]).lines[0]
+    assert (line.n, line.n_undefined, line.mean) == (2, 1, 3.0)
+
+
+def test_stores_of_one_seed_are_no_two_seeds(tmp_path: Path) -> None:
+    paths = [write_store(tmp_path / name, {"m": {"si_sdr": [1.0, 2.0]}}) for name in ("a", "b")]
+    with pytest.raises(InputError, match="has the seed 5 as"):
+        make_report(paths)
+    write_store(tmp_path / "c", {"other": {"si_sdr": [1.0, 2.0]}}, seed=6)
+    with pytest.raises(InputError, match="no scores of common systems"):
+        make_report([paths[0], tmp_path / "c"])
+
+
+def test_equivalence_is_tested_against_a_margin(store: Path) -> None:
+    report = make_report(store, baseline="base", margins={"si_sdr": 0.5})
+    good, twin, base = report.of("si_sdr")
+    groups = [f"g{i // 4}" for i in range(40)]
+    made = values()
+    gaps = np.array(made["good"]["si_sdr"]) - np.array(made["base"]["si_sdr"])
+    test = equivalence(gaps, 0.5, groups=groups)
+    assert (good.margin, good.p_equivalent, good.p_not_worse) == (0.5, test.p_value, test.p_above)
+    # Higher is better: far above is not equivalent, but no worse.
+    assert good.p_equivalent > 0.99 and good.p_not_worse < 0.001
+    assert twin.p_equivalent < 0.01 and twin.p_not_worse < 0.01
+    assert base.p_equivalent is None and report.of("log_mel_l1")[0].p_equivalent is None
+    assert "p (equivalent)" in render(report, "markdown") and "±0.5 dB" in report.notes["si_sdr"][0]
+
+
+def test_not_worse_follows_the_direction(store: Path) -> None:
+    line = make_report(store, baseline="base", margins={"log_mel_l1": 0.1}).of("log_mel_l1")[0]
+    table = open_recorded(store).rows.table()  # type: ignore[union-attr]
+    pairs = zip(table.numbers("good", "log_mel_l1"), table.numbers("base", "log_mel_l1"), strict=True)
+    test = equivalence([x - y for x, y in pairs], 0.1, groups=table.groups)  # type: ignore[operator]
+    assert line.p_not_worse == test.p_below
+
+
+@pytest.mark.parametrize("text", ["si_sdr", "si_sdr=", "si_sdr=0", "si_sdr=-1", "si_sdr=nan", "=1"])
+def test_margins_that_are_none(text: str) -> None:
+    with pytest.raises(InputError, match="margin above 0"):
+        parse_margins([text])
+
+
+def test_equivalence_needs_a_second_system_and_a_known_metric(tmp_path: Path, store: Path) -> None:
+    assert parse_margins(["si_sdr=0.5"]) == {"si_sdr": 0.5}
+    with pytest.raises(InputError, match="no second system"):
+        make_report(write_store(tmp_path / "s", {"m": {"si_sdr": [1.0, 2.0]}}), margins={"si_sdr": 1.0})
+    with pytest.raises(InputError, match="no metric 'pesq'"):
+        make_report(store, margins={"pesq": 1.0})
