@@ -18,6 +18,7 @@ import yaml
 
 from paper_site.cache import active
 from paper_site.errors import ContentError, DataError, SiteError
+from paper_site.plain_yaml import parse_plain
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 100
@@ -130,6 +131,9 @@ def parse_yaml(text: str, path: Path, *, first_line: int = 1, error: type[SiteEr
     Raises:
         SiteError: Of the given kind, with the line, for broken YAML, a key given twice or an alias.
     """
+    quick = parse_plain(text)
+    if quick is not None:
+        return quick
     try:
         if _is_suspect(text):
             _check_events(text)

@@ -8,6 +8,7 @@ rely on it.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -531,6 +532,19 @@ def media_path(value: str, path: Path, pointer: Sequence[str | int]) -> str:
     return value
 
 
+def files_inside(folder: Path, source: Path) -> frozenset[str]:
+    """Name the files of a folder; none where it leaves the source, and no link that does."""
+    root = source.resolve()
+    if not folder.is_dir() or not folder.resolve().is_relative_to(root):
+        return frozenset()
+    with os.scandir(folder) as entries:
+        return frozenset(
+            entry.name
+            for entry in entries
+            if entry.is_file() and (not entry.is_symlink() or Path(entry.path).resolve().is_relative_to(root))
+        )
+
+
 def _png_size(path: Path) -> tuple[int | None, int | None]:
     try:
         with path.open("rb") as file:
@@ -556,7 +570,7 @@ class _CollectionReader:
     def __init__(self, path: Path, source: Path) -> None:
         self.path = path
         self.source = source
-        self.sizes: dict[str, tuple[int | None, int | None]] = {}
+        self.folders: dict[str, frozenset[str]] = {}
 
     def samples(self, document: Mapping[str, Any]) -> Iterator[Sample]:
         for name, raw in document.items():
@@ -614,8 +628,10 @@ class _CollectionReader:
 
     def media(self, pointer: list[str | int], value: str) -> str:
         media_path(value, self.path, pointer)
-        file = self.source / value
-        if not file.is_file() or not file.resolve().is_relative_to(self.source.resolve()):
+        folder, _, name = value.rpartition("/")
+        if folder not in self.folders:
+            self.folders[folder] = files_inside(self.source / folder, self.source)
+        if name not in self.folders[folder]:
             raise DataError(
                 f"{field_name(pointer)}: the file {value!r} is missing; run python build_site.py to make it",
                 path=self.path,

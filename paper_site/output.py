@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
+import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from paper_site.cache import is_young, stamp_of
 from paper_site.errors import OutputError
 
 LEDGER = ".earwitness-site.json"
+PART = ".earwitness-part"
+_UNSAFE = re.compile(r"^/|(?:^|/)\.{1,2}(?:/|$)|[\\\x00-\x1f]")
 
 
 @dataclass(frozen=True)
@@ -51,16 +54,9 @@ def safe_path(name: str) -> PurePosixPath:
     Raises:
         OutputError: If it is absolute, leaves the site, or holds characters that some systems refuse.
     """
-    path = PurePosixPath(name)
-    if (
-        not name
-        or path.is_absolute()
-        or any(part in {"..", "."} for part in name.split("/"))
-        or "\\" in name
-        or any(ord(c) < 32 for c in name)
-    ):
+    if not name or _UNSAFE.search(name):
         raise OutputError(f"the path {name!r} does not stay inside the site")
-    return path
+    return PurePosixPath(name)
 
 
 def check_destination(destination: Path, source: Path) -> None:
@@ -95,52 +91,72 @@ def _read_ledger(destination: Path) -> dict[str, dict[str, Any]]:
 
 def _write_ledger(destination: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
     text = json.dumps({"schema_version": 1, "files": dict(sorted(files.items()))}, indent=0)
-    _write_bytes(destination / LEDGER, text.encode())
+    _write_bytes(destination, LEDGER, text.encode())
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when all went well, and is removed otherwise."""
-    descriptor, name = tempfile.mkstemp(prefix=".part-", dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
+def _replacing(destination: Path, name: str) -> Iterator[int]:
+    """A temporary file that takes the place of a file of the site when all went well, and is removed otherwise."""
+    # One build writes at a time, one file at a time: what a killed one leaves is this one file.
+    temporary = f"{destination}/{PART}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o644)
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        try:
+            if hasattr(os, "fchmod"):
+                os.fchmod(descriptor, 0o644)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, f"{destination}/{name}")  # noqa: PTH105 (half the time, and there may be very many)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
         raise
 
 
-def _write_bytes(path: Path, data: bytes) -> None:
-    with _replacing(path) as temporary:
-        temporary.write_bytes(data)
+def _write_bytes(destination: Path, name: str, data: bytes) -> None:
+    with _replacing(destination, name) as descriptor:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
 
 
-def _copy(source: Path, path: Path) -> None:
-    with _replacing(path) as temporary:
-        shutil.copyfile(source, temporary)
+def _copy(source: Path, destination: Path, name: str) -> None:
+    with _replacing(destination, name) as descriptor, source.open("rb", buffering=0) as file:
+        # Whole files of this size are read and written at once; longer ones by parts.
+        while block := file.read(1 << 20):
+            view = memoryview(block)
+            while view:
+                view = view[os.write(descriptor, view) :]
 
 
-def _inside(destination: Path, name: str, known_folders: set[Path]) -> Path:
+def _inside(destination: Path, name: str, known_folders: set[str]) -> str:
     """Make the folder of a file, following no link out of the destination."""
-    path = destination.joinpath(*safe_path(name).parts)
-    if path.parent not in known_folders:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.parent.resolve().is_relative_to(destination):
-            raise OutputError(f"{path.parent} is a link that leaves the destination; remove it")
-        known_folders.add(path.parent)
-    return path
+    folder = name.rpartition("/")[0]
+    if folder not in known_folders:
+        parent = destination / folder
+        parent.mkdir(parents=True, exist_ok=True)
+        if not parent.resolve().is_relative_to(destination):
+            raise OutputError(f"{parent} is a link that leaves the destination; remove it")
+        known_folders.add(folder)
+    return f"{destination}/{name}"
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _stamp(path: Path) -> list[int] | None:
+def _source_stamp(path: Path, now_ns: int) -> list[int] | None:
+    """The stamp of a file to copy; None for one so young that it could still change without another stamp."""
     try:
-        stat = path.lstat()
+        stamp = stamp_of(os.stat(path))  # noqa: PTH116 (a third of the time, and there may be very many)
+    except OSError:
+        return None
+    return None if is_young(stamp, now_ns) else list(stamp)
+
+
+def _stamp(path: str | Path) -> list[int] | None:
+    try:
+        stat = os.lstat(path)
     except OSError:
         return None
     return [stat.st_size, stat.st_mtime_ns]
@@ -193,8 +209,8 @@ def _locked(folder: Path) -> Iterator[None]:
 def _write(destination: Path, pages: Mapping[str, bytes | Rendered], copies: Mapping[str, Path]) -> Written:
     before = _read_ledger(destination)
     after: dict[str, dict[str, Any]] = {}
-    folders: set[Path] = set()
-    changed = 0
+    folders: set[str] = set()
+    changed, started = 0, time.time_ns()
     wanted = {*pages, *copies}
     for name in wanted:
         safe_path(name)
@@ -206,30 +222,29 @@ def _write(destination: Path, pages: Mapping[str, bytes | Rendered], copies: Map
         rendered = Rendered.of(page) if isinstance(page, bytes) else page
         old = before.get(name, {})
         if old.get("sha256") != rendered.sha256 or old.get("stamp") != _stamp(path):
-            _write_bytes(path, rendered.read())
+            _write_bytes(destination, name, rendered.read())
             changed += 1
         after[name] = {"sha256": rendered.sha256, "stamp": _stamp(path)}
     for name, origin in copies.items():
         path = _inside(destination, name, folders)
-        entry: dict[str, Any] = {
-            "source": _stamp(origin),
-            "from": hashlib.sha256(str(origin).encode()).hexdigest()[:16],
-        }
+        entry: dict[str, Any] = {"source": _source_stamp(origin, started), "from": _digest(str(origin))}
         old = before.get(name, {})
-        if {k: old.get(k) for k in entry} != entry or old.get("stamp") != _stamp(path):
-            _copy(origin, path)
+        same = entry["source"] is not None and old.get("source") == entry["source"]
+        if not same or old.get("from") != entry["from"] or old.get("stamp") != _stamp(path):
+            _copy(origin, destination, name)
             changed += 1
         after[name] = {**entry, "stamp": _stamp(path)}
     removed = 0
     for name in before.keys() - after.keys():
-        path = destination.joinpath(*PurePosixPath(name).parts)
-        if path.parent.resolve().is_relative_to(destination) and (path.is_file() or path.is_symlink()):
-            path.unlink()
+        gone = destination.joinpath(*PurePosixPath(name).parts)
+        if gone.parent.resolve().is_relative_to(destination) and (gone.is_file() or gone.is_symlink()):
+            gone.unlink()
             removed += 1
-            for folder in path.parents:
+            for folder in gone.parents:
                 if folder == destination or any(folder.iterdir()):
                     break
                 folder.rmdir()
     if after != before:
         _write_ledger(destination, after)
+    (destination / PART).unlink(missing_ok=True)
     return Written(changed, len(after) - changed, removed)

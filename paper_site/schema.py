@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import difflib
 import json
-import marshal
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from paper_site.cache import active, digest
 from paper_site.documents import line_of, parse_json, read_text
 from paper_site.errors import DataError
+from paper_site.quick_schema import Check, UnknownKeywordError, compile_schema
 
 SCHEMA_FOLDER = Path(__file__).resolve().parent.parent / "_data" / "schema"
+
+
+def _schema(kind: str) -> Any:
+    path = SCHEMA_FOLDER / f"{kind}.json"
+    return parse_json(read_text(path), path)
+
+
+@cache
+def _quick(kind: str) -> Check:
+    try:
+        return compile_schema(_schema(kind))
+    except UnknownKeywordError:
+        return lambda _: False
 
 
 @cache
@@ -22,8 +34,7 @@ def _validator(kind: str) -> Any:
     # Imported late: it takes longer to load than all the rest of a small build.
     import jsonschema
 
-    path = SCHEMA_FOLDER / f"{kind}.json"
-    schema = parse_json(read_text(path), path)
+    schema = _schema(kind)
     validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     return validator(schema)
 
@@ -119,15 +130,10 @@ def validate(document: Any, kind: str, path: Path) -> None:
     Raises:
         DataError: For the first thing that is wrong, with line, field, value and remedy.
     """
-    try:
-        seen = digest(marshal.dumps((kind, document), 2) + active().tools)
-    except ValueError:
-        seen = b""
-    if seen and active().get("valid", seen):
+    if _quick(kind)(document):
         return
     errors = sorted(_validator(kind).iter_errors(document), key=lambda e: [str(p) for p in e.absolute_path])
     if not errors:
-        active().put("valid", seen, True)
         return
     pointer, key, message = _explain(_deepest(errors[0]))
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

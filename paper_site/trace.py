@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
 from pathlib import PurePath
 from typing import Any
 
@@ -24,11 +25,17 @@ class NotPlainError(Exception):
     """A value has no digest: a function, an open file, or something else that is no data."""
 
 
+_ATOMS = frozenset((str, int, float, bool, type(None), bytes))
+# Objects that occur on several pages, or that a message can speak of.
+_SHARED = frozenset(("Collection", "Companion", "Findings", "Results", "Run", "Sample", "Site", "Study"))
+
+
 class Digester:
     """Hashes values; objects that occur often are hashed once."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Any, bytes]] = {}
+        self._getters: dict[type, Callable[[Any], Any]] = {}
 
     def of(self, value: Any) -> bytes:
         """Hash a value by what it says: equal digests mean equal values.
@@ -36,33 +43,62 @@ class Digester:
         Raises:
             NotPlainError: If it holds something that is no data.
         """
+        known = self._known.get(id(value))
+        if known is not None:
+            return known[1]
         try:
             return digest(marshal.dumps(value, 2))
         except ValueError:
             pass
-        known = self._known.get(id(value))
-        if known is not None:
-            return known[1]
-        found = digest(marshal.dumps((type(value).__qualname__, self._parts(value)), 2))
+        found = digest(marshal.dumps(self._flat(value, True), 2))
         # The value is kept, so that no other one gets its id.
         self._known[id(value)] = (value, found)
         return found
 
-    def _parts(self, value: Any) -> Any:
-        fields = getattr(type(value), "__dataclass_fields__", None)
-        if fields is not None:
-            return [(name, self.of(getattr(value, name))) for name in fields]
+    def _flat(self, value: Any, top: bool = False) -> Any:
+        """Turn a value into tuples and lists of atoms, each with the name of what it was."""
+        kind = type(value)
+        if kind in _ATOMS:
+            return value
+        if kind is tuple or kind is list:
+            return (kind.__name__, [inner if type(inner) in _ATOMS else self._flat(inner) for inner in value])
+        if kind is dict:
+            return [
+                (
+                    (key if type(key) in _ATOMS else self._flat(key)),
+                    (inner if type(inner) in _ATOMS else self._flat(inner)),
+                )
+                for key, inner in value.items()
+            ]
+        getter = self._getters.get(kind)
+        if getter is not None or self._learn(kind):
+            if not top and kind.__name__ in _SHARED:
+                return (kind.__name__, self.of(value))
+            fields = self._getters[kind](value)
+            return (kind.__name__, [inner if type(inner) in _ATOMS else self._flat(inner) for inner in fields])
         if isinstance(value, Mapping):
-            return [(self.of(key), self.of(inner)) for key, inner in value.items()]
+            return (kind.__name__, [(self._flat(key), self._flat(inner)) for key, inner in value.items()])
         if isinstance(value, list | tuple):
-            return [self.of(inner) for inner in value]
+            return (kind.__name__, [self._flat(inner) for inner in value])
         if isinstance(value, set | frozenset):
-            return sorted(self.of(inner) for inner in value)
+            return (kind.__name__, sorted(marshal.dumps(self._flat(inner), 2) for inner in value))
         if isinstance(value, str | PurePath):
-            return str(value)
+            return (kind.__name__, str(value))
         if isinstance(value, bool | int | float):
-            return repr(value)
-        raise NotPlainError(f"{type(value).__name__} is no data")
+            return (kind.__name__, repr(value))
+        raise NotPlainError(f"{kind.__name__} is no data")
+
+    def _learn(self, kind: type) -> bool:
+        fields = getattr(kind, "__dataclass_fields__", None)
+        if fields is None:
+            return False
+        names = tuple(fields)
+        # One name alone would give the value itself instead of a tuple.
+        getter: Callable[[Any], Any] = (
+            attrgetter(*names) if len(names) > 1 else lambda value: [getattr(value, n) for n in names]
+        )
+        self._getters[kind] = getter
+        return True
 
 
 def parts_of(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
