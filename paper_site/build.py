@@ -212,7 +212,8 @@ def _facts(companion: Companion, pages: Sequence[Page], rendered: Mapping[str, R
             return True
 
         cached.active().made_from("traced", marshal.dumps((page.kind, shown.sha256, sources), 2), check)
-    made = cached.active().made_from("facts", sources, lambda: extra_files(companion, ledger()))
+    settings = marshal.dumps((documents, repr(companion.site.raw)), 2)
+    made = cached.active().made_from("facts", settings, lambda: extra_files(companion, ledger()))
     return {name: Rendered.of(data) for name, data in made.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import os
@@ -129,6 +130,13 @@ def _copy(source: Path, destination: Path, name: str) -> None:
                 view = view[os.write(descriptor, view) :]
 
 
+def _same_bytes(one: Path, other: str) -> bool:
+    try:
+        return filecmp.cmp(one, other, shallow=False)
+    except OSError:
+        return False
+
+
 def _inside(destination: Path, name: str, known_folders: set[str]) -> str:
     """Make the folder of a file, following no link out of the destination."""
     folder = name.rpartition("/")[0]
@@ -229,8 +237,9 @@ def _write(destination: Path, pages: Mapping[str, bytes | Rendered], copies: Map
         path = _inside(destination, name, folders)
         entry: dict[str, Any] = {"source": _source_stamp(origin, started), "from": _digest(str(origin))}
         old = before.get(name, {})
-        same = entry["source"] is not None and old.get("source") == entry["source"]
-        if not same or old.get("from") != entry["from"] or old.get("stamp") != _stamp(path):
+        whole = bool(old) and old.get("stamp") == _stamp(path)
+        same = entry["source"] is not None and old.get("source") == entry["source"] and old.get("from") == entry["from"]
+        if not (whole and (same or _same_bytes(origin, path))):
             _copy(origin, destination, name)
             changed += 1
         after[name] = {**entry, "stamp": _stamp(path)}

@@ -62,7 +62,9 @@ def _number(holds: Callable[[Any, Any], bool]) -> Callable[[Any], Check]:
     return lambda rule: lambda value: type(value) not in {int, float} or holds(value, rule)
 
 
-def _length(kind: type[str] | type[list[Any]] | type[dict[str, Any]]) -> Callable[[int], Check]:
+def _length(kind: type[str] | type[list[Any]] | type[dict[str, Any]], *, most: bool = False) -> Callable[[int], Check]:
+    if most:
+        return lambda rule: lambda value: type(value) is not kind or len(value) <= rule
     return lambda rule: lambda value: type(value) is not kind or len(value) >= rule
 
 
@@ -78,6 +80,11 @@ def _unique(rule: Any) -> Check:
 def _any_of(rule: Any) -> Check:
     checks = [compile_schema(inner) for inner in rule]
     return lambda value: any(check(value) for check in checks)
+
+
+def _all_of(rule: Any) -> Check:
+    checks = [compile_schema(inner) for inner in rule]
+    return lambda value: all(check(value) for check in checks)
 
 
 def _items(rule: Any) -> Check:
@@ -123,7 +130,11 @@ _KEYWORDS: Mapping[str, Callable[[Any], Check]] = {
     "minLength": _length(str),
     "minItems": _length(list),
     "minProperties": _length(dict),
+    "maxLength": _length(str, most=True),
+    "maxItems": _length(list, most=True),
+    "maxProperties": _length(dict, most=True),
     "uniqueItems": _unique,
+    "allOf": _all_of,
     "anyOf": _any_of,
     "items": _items,
     "propertyNames": _names,

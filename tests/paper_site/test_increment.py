@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from paper_site.build import CACHE, TEMPLATES, build
+from paper_site.lint import RULES
 from paper_site.output import LEDGER
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -57,7 +58,10 @@ class Author:
             self.write_again,
             self.change_free_data,
             self.hide_a_change_of_time,
+            self.change_the_lint,
         ]
+        # Whoever edits at random cannot keep to what the lint asks of audio.
+        self.change_the_lint()
 
     def edit(self) -> str:
         self.count += 1
@@ -106,6 +110,11 @@ class Author:
     def change_the_paper(self) -> str:
         key = self.rng.choice(["title", "short_title", "subtitle", "description", "licence", "venue"])
         return f"{key} in " + self._yaml(lambda d: d.update({key: self.word()}), "site")
+
+    def change_the_lint(self) -> str:
+        off = {name: "off" for name, (severity, _) in RULES.items() if severity == "error" and name != "missing"}
+        limits = {"dc_fs": self.rng.randrange(1, 9) / 100}
+        return "lint in " + self._yaml(lambda d: d.update(lint={"severity": off, "limits": limits}), "site")
 
     def _texts(self) -> list[Path]:
         return sorted([*self.folder.glob("*.md"), *self.folder.glob("_*/*.md")])

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from paper_site.errors import OutputError
-from paper_site.output import LEDGER, safe_path, write_site
+from paper_site.output import LEDGER, PART, safe_path, write_site
 
 
 @pytest.fixture
@@ -85,3 +86,38 @@ def test_an_unwritable_destination_is_one_clear_line(place: tuple[Path, Path], t
     (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(OutputError, match="file"):
         write_site(tmp_path / "file" / "site", source, {"index.html": b"1"}, {})
+
+
+def test_a_copy_follows_its_source_also_where_size_and_time_stay(place: tuple[Path, Path]) -> None:
+    source, out = place
+    clip = source / "a.wav"
+    clip.write_bytes(b"RIFF1")
+    write_site(out, source, {}, {"a.wav": clip})
+    stat = clip.stat()
+    with clip.open("r+b") as file:
+        file.write(b"RIFF2")
+    os.utime(clip, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert write_site(out, source, {}, {"a.wav": clip}).changed == 1
+    assert (out / "a.wav").read_bytes() == b"RIFF2"
+    clip.touch()
+    assert write_site(out, source, {}, {"a.wav": clip}).changed == 0
+
+
+def test_what_a_killed_build_left_is_cleared_away(place: tuple[Path, Path]) -> None:
+    source, out = place
+    write_site(out, source, {"index.html": b"1"}, {})
+    (out / PART).write_bytes(b"half a fi")
+    write_site(out, source, {"index.html": b"1"}, {})
+    assert not (out / PART).exists()
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
+def test_files_can_be_read_by_the_web_server_whatever_the_umask(place: tuple[Path, Path], umask: int) -> None:
+    source, out = place
+    (source / "a.wav").write_bytes(b"RIFF")
+    before = os.umask(umask)
+    try:
+        write_site(out, source, {"index.html": b"1"}, {"assets/a.wav": source / "a.wav"})
+    finally:
+        os.umask(before)
+    assert {p.stat().st_mode & 0o777 for p in out.rglob("*") if p.is_file()} == {0o644}
