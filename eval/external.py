@@ -35,7 +35,6 @@ import shlex
 import subprocess
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -45,6 +44,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from eval import networks
 from eval.protocols import System
 from eval.score import audio_files
 from models.errors import EarwitnessError, InputError, system_reason
@@ -388,54 +388,21 @@ class _FolderSystem(_ExternalSystem):
         return _rows(made, waveform, self.name)
 
 
-class _TorchScriptSystem(_ExternalSystem):
+class _NetworkSystem(_ExternalSystem):
+    """A network in a file."""
+
     def __init__(self, external: External, device: str) -> None:
         super().__init__(external, device)
-        import torch
-
-        path = external.place(external.target)
-        try:
-            with warnings.catch_warnings():
-                # People have such files, whatever newer ways there are to make them.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                self._module = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
-        except (RuntimeError, ValueError) as error:
-            said = " ".join(str(error).split())[:200]
-            raise InputError(f"{path}: is no TorchScript module: {said}") from None
-        self.parameters = self.parameters or sum(p.numel() for p in self._module.parameters())
+        opener = networks.open_onnx if external.kind == "onnx" else networks.open_torchscript
+        self._network = opener(external.place(external.target), device)
+        self.parameters = self.parameters or self._network.parameters
 
     def reconstruct(self, waveform: Tensor, *, sample_rate_hz: int, seeds: Sequence[int]) -> Tensor:
         # Row by row: a row must not depend on its company.
-        with self._turn(), _told(self.name):
-            made = [self._module(row[None, None] if self.external.channels else row[None]) for row in waveform]
-        return _rows([row.reshape(-1) for row in made], waveform, self.name)
-
-
-class _OnnxSystem(_ExternalSystem):
-    def __init__(self, external: External, device: str) -> None:
-        super().__init__(external, device)
-        try:
-            import onnxruntime
-        except ImportError:
-            raise InputError(f"{external.path}: kind onnx needs the package onnxruntime; pip install it") from None
-        path = external.place(external.target)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
-        known = [name for name in wanted if name in onnxruntime.get_available_providers()]
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=[*known, "CPUExecutionProvider"])
-        except Exception as error:
-            said = " ".join(str(error).split())[:200]
-            raise InputError(f"{path}: is no ONNX model that can be run: {said}") from None
-        self._input = self._session.get_inputs()[0].name
-
-    def reconstruct(self, waveform: Tensor, *, sample_rate_hz: int, seeds: Sequence[int]) -> Tensor:
         made = []
         for row in waveform.cpu().numpy():
-            given = row[None, None] if self.external.channels else row[None]
             with self._turn(), _told(self.name):
-                made.append(self._session.run(None, {self._input: given})[0].reshape(-1))
+                made.append(self._network.run(row[None, None] if self.external.channels else row[None]).reshape(-1))
         return _rows(made, waveform, self.name)
 
 
@@ -444,7 +411,7 @@ _KINDS: Mapping[str, Callable[[External, str], System]] = MappingProxyType(
         "python": _PythonSystem,
         "command": _CommandSystem,
         "folder": _FolderSystem,
-        "torchscript": _TorchScriptSystem,
-        "onnx": _OnnxSystem,
+        "torchscript": _NetworkSystem,
+        "onnx": _NetworkSystem,
     }
 )

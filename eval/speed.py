@@ -64,7 +64,10 @@ class SystemSpeed:
         parameters: Learned numbers.
         gmac_per_s: Thousand millions of multiply-adds for a second of sound, as far as torch counts them: matrix
             products, convolutions and attention; None where it counts none.
-        latency_s: From a clip of one second to its first sample; such a system gives a clip when it is whole.
+        latency_s: From a clip of one second to its first sample, mean over the calls; such a system gives a clip when it
+            is whole.
+        latency_low_s: Lower end of its 95 % interval; None where all calls took equally long.
+        latency_high_s: Upper end.
         single: One clip at a time.
         best: The best of all batches that were tried.
         tried: All of them.
@@ -79,6 +82,8 @@ class SystemSpeed:
     parameters: int
     gmac_per_s: float | None
     latency_s: float
+    latency_low_s: float | None
+    latency_high_s: float | None
     single: BatchSpeed
     best: BatchSpeed
     tried: Sequence[BatchSpeed]
@@ -153,9 +158,7 @@ def measure_speed(
         batch *= 2
     if not tried:
         raise InputError(f"speed: {system.name}: not even one clip of {clip_s} s fits into memory")
-    call(short)
-    with stopwatch(device) as watch:
-        call(short)
+    first = _batch(call, short, device, seconds / 2, LATENCY_S)
     macs = _multiply_adds(call, noise[:1])
     return SystemSpeed(
         model=system.name,
@@ -165,7 +168,9 @@ def measure_speed(
         sample_rate_hz=rate,
         parameters=system.parameters,
         gmac_per_s=None if not macs else macs / clip_s / 1e9,
-        latency_s=watch.seconds,
+        latency_s=first.seconds,
+        latency_low_s=first.low,
+        latency_high_s=first.high,
         single=tried[0],
         best=max(tried, key=lambda found: found.pace),
         tried=tried,
@@ -203,7 +208,7 @@ def speed_lines(found: Sequence[SystemSpeed]) -> list[str]:
     """A table for the terminal."""
     width = max((len(s.model) for s in found), default=5)
     head = (
-        f"{'model':<{width}}  {'s/s at 1':>9} {'95 % interval':>19} {'s/s best':>9} {'batch':>5} {'first s':>8}"
+        f"{'model':<{width}}  {'s/s at 1':>9} {'95 % interval':>19} {'RTF':>8} {'s/s best':>9} {'batch':>5} {'first s':>8}"
         f" {'MB':>6} {'Mparam':>7} {'GMAC/s':>7}"
     )
     lines = [head]
@@ -214,8 +219,8 @@ def speed_lines(found: Sequence[SystemSpeed]) -> list[str]:
         memory = "-" if s.best.peak_memory_bytes is None else f"{s.best.peak_memory_bytes / 1e6:.0f}"
         macs = "-" if s.gmac_per_s is None else f"{s.gmac_per_s:.2f}"
         lines.append(
-            f"{s.model:<{width}}  {one.pace:>9.3g} {span:>19} {s.best.pace:>9.3g} {s.best.batch:>5} {s.latency_s:>8.3f}"
-            f" {memory:>6} {s.parameters / 1e6:>7.2f} {macs:>7}"
+            f"{s.model:<{width}}  {one.pace:>9.3g} {span:>19} {one.rtf:>8.3g} {s.best.pace:>9.3g} {s.best.batch:>5}"
+            f" {s.latency_s:>8.3f} {memory:>6} {s.parameters / 1e6:>7.2f} {macs:>7}"
         )
         if s.failed is not None:
             lines.append(f"{'':<{width}}  a batch of {s.failed} did not fit into memory")

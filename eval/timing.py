@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+_LONG_S = 0.3
 LONGEST_REFERENCE_S = 0.1
 """Longest time of a reference operation in a round of `Interleaved`, seconds."""
 
@@ -156,7 +157,7 @@ class Interleaved:
         clock: Gives seconds.
 
     Attributes:
-        work_s: Roughly what one call of the work takes, seconds.
+        round_s: Roughly how long a round takes, seconds.
     """
 
     def __init__(
@@ -169,12 +170,12 @@ class Interleaved:
     ) -> None:
         self._clock = clock
         work_s, reference_s = (_seconds_a_call(side, clock) for side in (work, reference))
-        self.work_s = work_s
         span = min(max(round_seconds, work_s), max(round_seconds, LONGEST_REFERENCE_S))
         self._sides = (
             (work, max(1, math.ceil(round_seconds / work_s))),
             (reference, max(1, math.ceil(span / reference_s))),
         )
+        self.round_s = self._sides[0][1] * work_s + self._sides[1][1] * reference_s
         self._best = [math.inf, math.inf]
         self._rounds = 0
 
@@ -235,10 +236,14 @@ def compare(
 
 
 def _seconds_a_call(side: Callable[[], object], clock: Callable[[], float]) -> float:
-    side()
-    started = clock()
-    side()
-    return max(clock() - started, 1e-7)
+    seconds = math.inf
+    for _ in range(2):
+        started = clock()
+        side()
+        seconds = max(clock() - started, 1e-7)
+        if seconds > _LONG_S:
+            break  # what a first call pays for is little beside it
+    return seconds
 
 
 class PeakMemory:

@@ -29,17 +29,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eval import networks
 from eval.sets.embeddings import Vector, _with_hash, check_clip
 from models.errors import InputError
 
-TORCHSCRIPT = (".pt", ".ts", ".torchscript")
 INPUTS = ("batch_time", "time", "batch_channel_time")
 
 
@@ -67,7 +66,8 @@ class FileEmbedding:
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}); the file of a network is needed") from None
         self.facts = {**facts, "file_sha256": hashlib.sha256(data).hexdigest()}
-        self._run = _torchscript(path) if path.suffix in TORCHSCRIPT else _onnx(path)
+        opener = networks.open_torchscript if path.suffix in networks.TORCHSCRIPT else networks.open_onnx
+        self._run = opener(path).run
 
     def embed(self, waveform: NDArray[Any], sample_rate_hz: int) -> Vector:
         """Mean vector of one clip; see `eval.sets.embeddings.Embedding`."""
@@ -90,8 +90,8 @@ class FileEmbedding:
 
 
 def _description(path: Path) -> dict[str, Any]:
-    if path.suffix not in (*TORCHSCRIPT, ".onnx"):
-        raise InputError(f"{path}: a network of suffix {', '.join(TORCHSCRIPT)} or .onnx is needed")
+    if path.suffix not in (*networks.TORCHSCRIPT, networks.ONNX):
+        raise InputError(f"{path}: a network of suffix {', '.join(networks.TORCHSCRIPT)} or .onnx is needed")
     if not path.is_file():
         raise InputError(f"{path}: no such file; the exported network is needed")
     beside = path.with_suffix(".json")
@@ -115,35 +115,3 @@ def _description(path: Path) -> dict[str, Any]:
         if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
             raise InputError(f"{beside}: {field} is {value!r}, need a number above 0")
     return facts
-
-
-def _torchscript(path: Path) -> Any:
-    import torch
-
-    try:
-        with warnings.catch_warnings():
-            # Newer versions announce that TorchScript will go; the files that people have are made with it.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            network = torch.jit.load(str(path), map_location="cpu").train(False)  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError, OSError) as error:
-        raise InputError(f"{path}: is no TorchScript file: {str(error).splitlines()[0]}") from None
-
-    def run(samples: NDArray[np.float32]) -> NDArray[Any]:
-        with torch.no_grad():
-            out: NDArray[Any] = network(torch.from_numpy(samples)).cpu().numpy()
-        return out
-
-    return run
-
-
-def _onnx(path: Path) -> Any:
-    try:
-        import onnxruntime
-    except ModuleNotFoundError:
-        raise InputError(f"{path}: the package onnxruntime is needed for this file; install it") from None
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise InputError(f"{path}: is no ONNX file that can be run: {str(error).splitlines()[0]}") from None
-    name = session.get_inputs()[0].name
-    return lambda samples: session.run(None, {name: samples})[0]

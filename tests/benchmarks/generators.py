@@ -176,7 +176,18 @@ def _drawn(model: Any) -> Values:
     return marks(8, pitch_surprise=float(-found.pitch[:, 60].clamp_min(1e-12).log().mean()))
 
 
-def _prior(name: str) -> Job:
+def _write_out(model: Any) -> Callable[[], object]:
+    """Half a second of an idea, expanded and made audible."""
+    picture = mel_of("music", model, 64)[0]
+
+    def work() -> object:
+        condition, frames = model.condition(picture, 1.0)
+        return model.vocoder.vocode(model.expand(condition, frames, 0))
+
+    return work
+
+
+def _prior() -> Job:
     def quality(model: Any) -> Values:
         return marks(len(codes()[0]), nll_nats=float(_nll(model, slice(None)).mean()))
 
@@ -201,8 +212,8 @@ def _one_second(call: Callable[[Any, Tensor, int], object]) -> Callable[[Any], C
 
 
 JOBS: Mapping[str, Job] = {
-    "codemap_top": _prior("top"),
-    "codemap_bottom": _prior("bottom"),
+    "codemap_top": _prior(),
+    "codemap_bottom": _prior(),
     "codemaps": Job(lambda m: lambda: m.generate([60], ["organ"], seeds=[0]), _drawn),
     "siamese_style": Job(_one_second(lambda m, row, rate: m.embed(row, sample_rate_hz=rate)), _told_apart),
     "mel_reformer_n8": _fold(),
@@ -210,8 +221,8 @@ JOBS: Mapping[str, Job] = {
     "mel_reformer_n64": _fold(),
     "travel_gan": Job(_one_second(lambda m, row, rate: m.convert(row, sample_rate_hz=rate)), _converted),
     "melgan_discriminator": Job(_one_second(lambda m, row, rate: m.network(row)), _features),
-    "idea": Job(lambda m: lambda: m.sample([0]), _ideas),
-    "idea_chain": Job(lambda m: lambda: m.generate([0]), _chain),
+    "idea": Job(lambda m: lambda: m.sample([0], steps=2), _ideas),
+    "idea_chain": Job(_write_out, _chain),
     "note_classifier": Job(_one_second(lambda m, row, rate: m.judge(row, sample_rate_hz=rate)), _judged),
     **{name: SWITCHES for name in registry.MODELS if name.startswith("switch_")},
 }

@@ -38,19 +38,32 @@ SUITE = Path("tests") / "benchmarks"
 HISTORY = Path("_data") / "benchmarks.json"
 PAUSES_S = (0.0, 0.1, 0.3, 1.0, 2.0)
 """Pauses before further rounds where a ratio exceeds its limit: disturbances pass, regressions stay."""
-LEAST_ROUNDS, MOST_ROUNDS, ENOUGH_S = 3, 9, 1.0
+LEAST_ROUNDS, MOST_ROUNDS, ENOUGH_S = 3, 9, 0.8
 BLOCKS = 3
-"""Independent measurements whose median becomes a baseline."""
+"""Independent measurements whose median becomes a baseline; one where a round takes longer than `LONG_ROUND_S`."""
+LONG_ROUND_S = 0.5
+PLANTED_SLOWDOWN = 1.3
+PLANTED_LOSS, PLANTED_LOSS_DB = 0.1, 4.0
+"""What a rehearsal plants: CPU time times 1.3; means worse by a tenth of themselves, SI-SDR by 4 dB."""
 
 
 class Gate:
     """What was measured in this run, beside the baseline."""
 
-    def __init__(self, path: Path, baseline: dict[str, Any], *, update: bool, history_path: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        baseline: dict[str, Any],
+        *,
+        update: bool = False,
+        rehearsal: bool = False,
+        history_path: Path | None = None,
+    ) -> None:
         self.path = path
         self.history_path = history_path
         self.baseline = baseline
         self.update = update
+        self.rehearsal = rehearsal
         self.same_machine = baseline.get("machine") == machine_kind()
         self.selected: set[str] = set()
         self.complete = True
@@ -63,6 +76,20 @@ class Gate:
 
     def entry(self, part: str, name: str) -> Any:
         return self.baseline.get(part, {}).get(name)
+
+
+def slower(work: Callable[[], object], factor: float) -> Callable[[], object]:
+    """The same work, taking so many times its CPU time, whatever else the machine does."""
+
+    def prolonged() -> object:
+        started = time.process_time()
+        made = work()
+        end = started + factor * (time.process_time() - started)
+        while time.process_time() < end:
+            pass
+        return made
+
+    return prolonged
 
 
 class Speed:
@@ -95,17 +122,20 @@ class Speed:
         """
         from eval.timing import Interleaved
 
+        if self._gate.rehearsal:
+            work = slower(work, PLANTED_SLOWDOWN)
         # For the table of pytest-benchmark; the call also warms up.
         self._benchmark.pedantic(work, rounds=1, iterations=1)
         contest = Interleaved(work, reference)
-        rounds = rounds or max(LEAST_ROUNDS, min(MOST_ROUNDS, int(ENOUGH_S / contest.work_s)))
+        least = LEAST_ROUNDS if contest.round_s < 3 * LONG_ROUND_S else 2
+        rounds = rounds or max(least, min(MOST_ROUNDS, int(ENOUGH_S / contest.round_s)))
         known = self._gate.entry("speed", self._name)
         if self._gate.update:
             blocks = []
-            for _ in range(BLOCKS):
+            for _ in range(BLOCKS if contest.round_s < LONG_ROUND_S else 1):
                 contest.forget()
                 blocks.append(contest.run(rounds))
-            middle = statistics.median(block.ratio for block in blocks)
+            middle = statistics.median_low(block.ratio for block in blocks)
             found = next(block for block in blocks if block.ratio == middle)
         else:
             found = contest.run(rounds)
@@ -151,15 +181,29 @@ class Quality:
             work: Gives ``{metric: {"mean", "n_ok", "higher_is_better"}}``.
         """
         values = self._benchmark.pedantic(work, rounds=1, iterations=1)
+        if self._gate.rehearsal:
+            values = {metric: _worsened(metric, found) for metric, found in values.items()}
         self._benchmark.extra_info.update(values)
         self._gate.quality[name] = values
         self._gate.measured.add(self._id)
         _settle(self._gate, judge_quality(name, values, self._gate.entry("quality", name)))
 
 
+def _worsened(metric: str, found: dict[str, Any]) -> dict[str, Any]:
+    if found["mean"] is None:
+        return found
+    loss = PLANTED_LOSS_DB if metric == "si_sdr" else PLANTED_LOSS * abs(found["mean"])
+    return {**found, "mean": found["mean"] + (-loss if found["higher_is_better"] else loss)}
+
+
 def _settle(gate: Gate, verdicts: list[Verdict]) -> None:
     gate.verdicts += verdicts
     if gate.update:
+        return
+    if gate.rehearsal:
+        missed = [verdict.line.strip() for verdict in verdicts if verdict.outcome != "worse" and verdict.measured]
+        if missed:
+            pytest.fail("planted, and not caught:\n" + "\n".join(missed), pytrace=False)
         return
     worse = [verdict.line.strip() for verdict in verdicts if verdict.outcome == "worse"]
     new = [verdict.line.strip() for verdict in verdicts if verdict.outcome == "new"]
@@ -194,6 +238,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"baseline file (default: {SUITE.as_posix()}/baseline.json)",
     )
     group.addoption(
+        "--benchmark-rehearsal",
+        action="store_true",
+        dest="benchmark_gate_rehearsal",
+        help="run the benchmark suite with every work slowed down by 30 % and every quality worsened, and fail where"
+        " the gate does not catch it",
+    )
+    group.addoption(
         "--benchmark-history",
         metavar="PATH",
         dest="benchmark_gate_history",
@@ -204,9 +255,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Open the gate, or refuse to start where it could not do its work."""
-    update = config.getoption("benchmark_gate_update")
-    if not (config.getoption("benchmark_gate") or update):
+    update, rehearsal = config.getoption("benchmark_gate_update"), config.getoption("benchmark_gate_rehearsal")
+    if not (config.getoption("benchmark_gate") or update or rehearsal):
         return
+    if update and rehearsal:
+        raise pytest.UsageError("--benchmark-rehearsal plants losses, which --benchmark-update would keep; take one")
     if not config.pluginmanager.hasplugin("benchmark"):
         raise pytest.UsageError("--benchmark needs pytest-benchmark: pip install pytest-benchmark")
     if (
@@ -232,8 +285,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args[:] = [str(config.rootpath / SUITE)]
     told = config.getoption("benchmark_gate_history")
-    kept = None if told == "none" else Path(told) if told else config.rootpath / HISTORY
-    config.stash[GATE] = Gate(path, baseline, update=update, history_path=kept)
+    kept = None if told == "none" or rehearsal else Path(told) if told else config.rootpath / HISTORY
+    config.stash[GATE] = Gate(path, baseline, update=update, rehearsal=rehearsal, history_path=kept)
 
 
 def _is_benchmark(item: pytest.Item) -> bool:

@@ -18,13 +18,13 @@ from tests.signals import harmonic, noise
 
 pytestmark = pytest.mark.benchmark
 
-FRAMES = 86
+FRAMES = 43
 CLIP_S = 1.0
 CONTESTS: dict[str, tuple[Callable[[], Contest], tuple[str, ...]]] = {
     "melgan": (lambda: study.melgan(frames=FRAMES), ("float32", "bfloat16")),
     "filterbank": (lambda: study.filterbank(frames=FRAMES), ("float32", "bfloat16")),
     "vqvae2_decoder": (study.vqvae2_decoder, ("float32", "bfloat16")),
-    "codemap_sampling": (lambda: study.codemap_sampling(notes=8, tokens=32), ("key/value cache",)),
+    "codemap_sampling": (lambda: study.codemap_sampling(notes=2, tokens=16), ("key/value cache",)),
 }
 PAIRS = [(name, way) for name, (_, ways) in CONTESTS.items() for way in ways]
 

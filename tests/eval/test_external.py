@@ -174,7 +174,7 @@ def test_torchscript_with_channels_is_called_with_them(tmp_path: Path) -> None:
     wave = torch.randn(2, 50)
     torch.testing.assert_close(system.reconstruct(wave, sample_rate_hz=RATE, seeds=[0, 1]), wave * 0.5)
     (tmp_path / "m.pt").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="no TorchScript module"):
+    with pytest.raises(InputError, match="no TorchScript file"):
         read_external(tmp_path / "mine.yml").load()
 
 
@@ -185,7 +185,7 @@ def test_onnx_is_run(tmp_path: Path) -> None:
     wave = torch.randn(2, 50)
     torch.testing.assert_close(system.reconstruct(wave, sample_rate_hz=RATE, seeds=[0, 1]), wave * 0.5)
     (tmp_path / "m.onnx").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="no ONNX model"):
+    with pytest.raises(InputError, match="no ONNX file"):
         read_external(tmp_path / "mine.yml").load()
 
 

@@ -37,9 +37,11 @@ def test_times_batches_and_operations_are_those_of_the_system() -> None:
     assert found.single.calls >= 3
     assert found.gmac_per_s == pytest.approx(10 * 20 * 30 / 0.5 / 1e9)
     assert found.latency_s >= 0.025
+    assert found.latency_low_s <= found.latency_s <= found.latency_high_s
     assert (found.parameters, found.sample_rate_hz, found.failed) == (7, 8000, None)
     assert json.loads(json.dumps(found.document()))["best"]["batch"] == 8
-    assert "sleeper" in speed_lines([found])[1]
+    head, line = speed_lines([found])
+    assert "RTF" in head and "sleeper" in line and f"{found.single.rtf:.3g}" in line
 
 
 def test_a_batch_that_does_not_fit_is_said_and_the_rest_counts() -> None:
