@@ -64,8 +64,7 @@ class SystemSpeed:
         parameters: Learned numbers.
         gmac_per_s: Thousand millions of multiply-adds for a second of sound, as far as torch counts them: matrix
             products, convolutions and attention; None where it counts none.
-        latency_s: From a clip of one second to its first sample, mean over the calls; such a system gives a clip when it
-            is whole.
+        latency_s: From a clip of one second to its first sample, mean over the calls; a clip comes when it is whole.
         latency_low_s: Lower end of its 95 % interval; None where all calls took equally long.
         latency_high_s: Upper end.
         single: One clip at a time.
@@ -208,8 +207,8 @@ def speed_lines(found: Sequence[SystemSpeed]) -> list[str]:
     """A table for the terminal."""
     width = max((len(s.model) for s in found), default=5)
     head = (
-        f"{'model':<{width}}  {'s/s at 1':>9} {'95 % interval':>19} {'RTF':>8} {'s/s best':>9} {'batch':>5} {'first s':>8}"
-        f" {'MB':>6} {'Mparam':>7} {'GMAC/s':>7}"
+        f"{'model':<{width}}  {'s/s at 1':>9} {'95 % interval':>19} {'RTF':>8} {'s/s best':>9} {'batch':>5}"
+        f" {'first s':>8} {'MB':>6} {'Mparam':>7} {'GMAC/s':>7}"
     )
     lines = [head]
     for s in found:

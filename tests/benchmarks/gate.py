@@ -5,7 +5,8 @@ judged by the mean of every metric of every shipped model on a fixed part of the
 
 A work that became 30 % slower has to be caught, and a busy machine must not look like one. Both follow from how the
 times are taken: the shortest of many interleaved rounds on both sides (`eval.timing.Interleaved`), further rounds for
-as long as the limit is exceeded, and a limit halfway, at 1.15 times the baseline.
+as long as the limit is exceeded, a second look in a process of its own, and a limit halfway, at 1.15 times the
+baseline.
 """
 
 from __future__ import annotations

@@ -13,11 +13,15 @@ Every complete run is added to the history, ``_data/benchmarks.json``, which the
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +43,10 @@ HISTORY = Path("_data") / "benchmarks.json"
 PAUSES_S = (0.0, 0.1, 0.3, 1.0, 2.0)
 """Pauses before further rounds where a ratio exceeds its limit: disturbances pass, regressions stay."""
 LEAST_ROUNDS, MOST_ROUNDS, ENOUGH_S = 3, 9, 0.8
+SECOND_LOOKS = 2
+"""How often a benchmark that is still beyond its limit is measured once more, in a process of its own."""
+SECOND_LOOK = "EARWITNESS_SECOND_LOOK"
+"""Environment variable of such a process: the file into which it writes what it found."""
 BLOCKS = 3
 """Independent measurements whose median becomes a baseline; one where a round takes longer than `LONG_ROUND_S`."""
 LONG_ROUND_S = 0.5
@@ -57,6 +65,7 @@ class Gate:
         *,
         update: bool = False,
         rehearsal: bool = False,
+        root: Path = Path(),
         history_path: Path | None = None,
     ) -> None:
         self.path = path
@@ -64,6 +73,8 @@ class Gate:
         self.baseline = baseline
         self.update = update
         self.rehearsal = rehearsal
+        self.root = root
+        self.second_look = os.environ.get(SECOND_LOOK)
         self.same_machine = baseline.get("machine") == machine_kind()
         self.selected: set[str] = set()
         self.complete = True
@@ -73,6 +84,24 @@ class Gate:
         self.measured: set[str] = set()
         self.absent: dict[str, str] = {}
         self.faults: list[str] = []
+
+    def look_again(self, node_id: str) -> Any:
+        """Measure one benchmark in a process of its own: where its data lie in memory is drawn anew there."""
+        from eval.timing import Compared
+
+        how = "--benchmark-rehearsal" if self.rehearsal else "--benchmark"
+        options = [how, f"--benchmark-baseline={self.path}", "--benchmark-history=none", "-q", "-p", "no:cacheprovider"]
+        with tempfile.TemporaryDirectory() as folder:
+            told = Path(folder) / "found.json"
+            subprocess.run(
+                [sys.executable, "-m", "pytest", *options, node_id],
+                cwd=self.root,
+                env={**os.environ, SECOND_LOOK: str(told)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=False,
+            )
+            return Compared(**json.loads(told.read_text(encoding="utf-8"))) if told.is_file() else None
 
     def entry(self, part: str, name: str) -> Any:
         return self.baseline.get(part, {}).get(name)
@@ -144,6 +173,12 @@ class Speed:
                     break
                 time.sleep(pause_s)
                 found = contest.run(rounds)
+            for _ in range(SECOND_LOOKS if self._gate.second_look is None else 0):
+                if judge_speed(self._name, found.ratio, known, self._gate.same_machine).outcome != "worse":
+                    break
+                found = self._gate.look_again(self._id) or found
+        if self._gate.second_look is not None:
+            Path(self._gate.second_look).write_text(json.dumps(asdict(found)), encoding="utf-8")
         entry: dict[str, Any] = {
             "ratio": found.ratio,
             "reference": getattr(reference, "__name__", "reference").replace("<lambda>", "beside it"),
@@ -286,7 +321,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.args[:] = [str(config.rootpath / SUITE)]
     told = config.getoption("benchmark_gate_history")
     kept = None if told == "none" or rehearsal else Path(told) if told else config.rootpath / HISTORY
-    config.stash[GATE] = Gate(path, baseline, update=update, rehearsal=rehearsal, history_path=kept)
+    config.stash[GATE] = Gate(
+        path, baseline, update=update, rehearsal=rehearsal, root=config.rootpath, history_path=kept
+    )
 
 
 def _is_benchmark(item: pytest.Item) -> bool:
