@@ -102,6 +102,16 @@ def test_the_first_page_shows_the_metrics_that_its_text_asks_for(companion: Path
         build(companion, tmp_path / "site")
 
 
+def test_names_of_systems_may_hold_digits(companion: Path, tmp_path: Path) -> None:
+    path = companion / "_data" / "results" / "tones.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    for system in document["systems"]:
+        system["title"] = f"{system['title']} 77-2"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    build(companion, tmp_path / "site")
+    assert _page(tmp_path / "site", "results.html").count("Toy codec 77-2") > 5
+
+
 def test_numbers_link_to_their_run(built_site: Path) -> None:
     results = _page(built_site, "results.html")
     means, differences, standings, effects, sets, own, codes = 6, 3, 6 * 3, 3 * 6, 1 + 2, 2 * 2, 2
