@@ -26,7 +26,7 @@ TOLERANCE = 3e-6
 _NOISE = 1.5e-7
 """Noise of a bin over the root mean square of its frame; 0.4e-7 to 1.5e-7 for tones, clicks, noise and music."""
 
-_GROUPED = 2.0
+_GROUPED = 4.0
 """Root of the number of neighbouring bins that err alike."""
 
 _LEAST = 1e-18
@@ -62,14 +62,20 @@ def _relative_noise(tile: Tile, floor: float) -> Array:
     return tile.kept(("relative noise", floor), make)
 
 
-def _of_gaps(gaps: Array, noise: Array) -> tuple[float, float]:
+def _spread(tile: Tile) -> float:
+    """What the sign of the noise adds, in roots of the sum of its squares; a sum over all frames evens out more."""
+    frames = tile.magnitudes()[0]
+    return _GROUPED * math.sqrt(len(frames[tile.sample]) / len(frames))
+
+
+def _of_gaps(tile: Tile, gaps: Array, noise: Array) -> tuple[float, float]:
     sizes = np.abs(gaps)
     total = float(np.add.reduce(sizes, axis=None))
     sizes += noise
     np.divide(noise, sizes, out=sizes)
     noise = np.broadcast_to(noise, sizes.shape)
     bias = float(np.add.reduce(np.vecdot(sizes, noise)))
-    return bias + _GROUPED * math.sqrt(float(np.add.reduce(np.vecdot(noise, noise)))), total
+    return bias + _spread(tile) * math.sqrt(float(np.add.reduce(np.vecdot(noise, noise)))), total
 
 
 def _nothing(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers) -> tuple[float, float]:
@@ -84,17 +90,17 @@ def _error_energy(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers)
 
 def _absolute_error(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers) -> tuple[float, float]:
     noise = _noise(tile)
-    return _of_gaps(tile.difference(floor)[tile.sample], noise[0] + noise[1])
+    return _of_gaps(tile, tile.difference(floor)[tile.sample], noise[0] + noise[1])
 
 
 def _log_error(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers) -> tuple[float, float]:
-    return _of_gaps(tile.log_ratio(floor)[tile.sample], _relative_noise(tile, floor))
+    return _of_gaps(tile, tile.log_ratio(floor)[tile.sample], _relative_noise(tile, floor))
 
 
 def _log_error_energy(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers) -> tuple[float, float]:
     gaps, noise = tile.log_ratio(floor)[tile.sample], _relative_noise(tile, floor)
     added, total = float(np.add.reduce(np.vecdot(noise, noise))), float(np.add.reduce(np.vecdot(gaps, gaps)))
-    return added + 2 * _GROUPED * math.sqrt(added * total / gaps.size), total
+    return added + 2 * _spread(tile) * math.sqrt(added * total / gaps.size), total
 
 
 def _frame_log_error(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers) -> tuple[float, float]:
@@ -103,7 +109,7 @@ def _frame_log_error(tile: Tile, floor: float, bank: Bank | None, numbers: Numbe
     lengths, added = np.sqrt(np.vecdot(gaps, gaps)), np.vecdot(noise, noise)
     bias = float(np.add.reduce(added / (lengths + np.sqrt(added))))
     spread = math.sqrt(float(np.add.reduce(added)) / gaps.shape[-1])
-    return bias + _GROUPED * spread, float(np.add.reduce(lengths))
+    return bias + _spread(tile) * spread, float(np.add.reduce(lengths))
 
 
 def _band_noise(tile: Tile, bank: Bank) -> Array:
@@ -116,13 +122,13 @@ def _band_noise(tile: Tile, bank: Bank) -> Array:
 def _mel_log_error(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers) -> tuple[float, float]:
     assert bank is not None
     relative = _band_noise(tile, bank) / tile.bands(bank, floor)[:, tile.sample]
-    return _of_gaps(tile.band_log_ratio(bank, floor)[tile.sample], relative[0] + relative[1])
+    return _of_gaps(tile, tile.band_log_ratio(bank, floor)[tile.sample], relative[0] + relative[1])
 
 
 def _mel_absolute_error(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers) -> tuple[float, float]:
     assert bank is not None
     bands, noise = tile.bands(bank, floor)[:, tile.sample], _band_noise(tile, bank)
-    return _of_gaps(bands[1] - bands[0], noise[0] + noise[1])
+    return _of_gaps(tile, bands[1] - bands[0], noise[0] + noise[1])
 
 
 @lru_cache(maxsize=32)
@@ -130,7 +136,7 @@ def _band_gains(mel: Mel, n_fft: int) -> NDArray[np.float32]:
     """Noise of each band over that of a bin."""
     weights = mel_filters(mel.sample_rate_hz, n_fft, mel.n_mels, f_min_hz=mel.f_min_hz, f_max_hz=mel.f_max_hz)
     together = weights.sum(axis=1)
-    gains: NDArray[np.float32] = np.minimum(together, _GROUPED * np.sqrt(np.vecdot(weights, weights))).astype("float32")
+    gains: NDArray[np.float32] = np.minimum(together, 2 * np.sqrt(np.vecdot(weights, weights))).astype("float32")
     return gains
 
 

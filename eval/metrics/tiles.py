@@ -28,7 +28,7 @@ class Tile:
         kernel: Operations for the device.
         settings: The transform.
         single: Whether the arrays are float32.
-        sample: Frames that together cover the samples of the tile about once.
+        sample: A few frames, evenly spread and a window apart or more.
         carry: Whatever a quantity keeps from one tile of a clip to the next.
     """
 
@@ -154,6 +154,10 @@ def _reached(weights: NDArray[np.float64]) -> slice:
     return slice(int(bins[0]), int(bins[-1]) + 1) if bins.size else slice(0, 1)
 
 
+# Frames to look at for an estimate over a tile.
+_SAMPLED_FRAMES = 16
+
+
 class Clips:
     """Signals of one length, in the precisions that are asked for.
 
@@ -228,7 +232,7 @@ class Spectrogram:
         shape = (self._clips.count, count, settings.bins)
         spectrum = kernel.rfft(framed, kernel.buffer("spectrum", shape, complex_values=True, single=single))
         magnitudes = kernel.magnitude(spectrum, kernel.buffer("magnitudes", shape, single=single))
-        sample = slice(None, None, max(1, length // settings.hop_length))
+        sample = slice(None, None, max(1, length // settings.hop_length, count // _SAMPLED_FRAMES))
         return Tile(kernel, settings, magnitudes, single=single, sample=sample, carry=self._carry)
 
 
