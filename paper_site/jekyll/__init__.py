@@ -1,0 +1,1 @@
+"""Existing Jekyll companions, built as they are."""

@@ -1,0 +1,1 @@
+"""Markdown by the rules of kramdown with its GFM parser."""
