@@ -368,3 +368,11 @@ class Document:
 def to_html(text: str, options: dict[str, Any] | None = None, highlight: Highlighter | None = None) -> str:
     """Markdown as HTML."""
     return Document(text, options, highlight).html()
+
+
+def smart(text: str) -> str:
+    """Typographic quotes, dashes and ellipses alone; tags pass through."""
+    blocks = BlockParser(dict(DEFAULTS))
+    root = Node("smart")
+    SpanParser(blocks).typography(text, root)
+    return Document("")._children(root)

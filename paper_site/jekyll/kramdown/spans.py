@@ -68,6 +68,36 @@ class SpanParser:
         self._in_html = in_html
         self._run(text, 0, parent, None, None)
 
+    def typography(self, text: str, node: Node) -> None:
+        """Read quotes, dashes, ellipses, entities and tags, and nothing else."""
+        position = 0
+        while position < len(text):
+            start = _START.search(text, position)
+            if start is None:
+                _add(node, text[position:])
+                return
+            if start.start() > position:
+                _add(node, text[position : start.start()])
+            position = start.start()
+            char = text[position]
+            after: int | None = None
+            if char == "<" and (tag := COMMENT.match(text, position) or OPEN_TAG.match(text, position)):
+                node.children.append(Node("raw", tag[0]))
+                after = tag.end()
+            elif char == "<" and (tag := CLOSE_TAG.match(text, position)):
+                node.children.append(Node("raw", tag[0]))
+                after = tag.end()
+            if after is None:
+                after = self._quotes(text, position, node)
+            if after is None and char == "&":
+                after = self._entity(text, position, node)
+            if after is None and char in "-.>< ":
+                after = self._symbol(text, position, node)
+            if after is None:
+                _add(node, char)
+                after = position + 1
+            position = after
+
     # -- the loop
 
     def _run(
