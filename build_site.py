@@ -15,10 +15,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from paper_site.build import BuildReport
 
 PROJECT = Path(__file__).resolve().parent
 
@@ -67,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python build_site.py",
         description="Evaluate what is stale and build the companion site.",
         epilog="Without arguments: our own companion, into _site. A companion folder holds _data/site.yml, assets/"
-        " and texts in Markdown.",
+        " and texts in Markdown; one with _config.yml and no _data/site.yml is built as Jekyll would.",
     )
     parser.add_argument("--source", type=Path, default=PROJECT, metavar="DIR", help="the companion's folder")
     parser.add_argument("--destination", type=Path, metavar="DIR", help="the site's folder (default: SOURCE/_site)")
@@ -122,7 +118,12 @@ def _evaluate(options: argparse.Namespace, source: Path, command: str) -> int:
     return 1 if report.errors else 0
 
 
-def _render(source: Path, destination: Path, *, explain: bool = False) -> BuildReport:
+def _render(source: Path, destination: Path, *, explain: bool = False) -> None:
+    from paper_site.jekyll import is_jekyll
+
+    if is_jekyll(source):
+        _render_jekyll(source, destination, explain=explain)
+        return
     from paper_site.build import CACHE, build
 
     started = time.perf_counter()
@@ -140,7 +141,23 @@ def _render(source: Path, destination: Path, *, explain: bool = False) -> BuildR
     )
     if report.missing:
         print(f"site: no results yet for {', '.join(report.missing)}; the pages say so")
-    return report
+
+
+def _render_jekyll(source: Path, destination: Path, *, explain: bool) -> None:
+    """Build a Jekyll companion as it is: no evaluation, no manifest."""
+    from paper_site.jekyll.build import build_jekyll
+
+    started = time.perf_counter()
+    report = build_jekyll(source, destination)
+    if explain:
+        for page, reason in report.reasons.items():
+            print(f"{page}: {reason}")
+    done = report.written
+    print(
+        f"site: {report.pages} pages and {report.files} files of a Jekyll companion in {destination}"
+        f" ({done.changed} files written, {done.unchanged} unchanged, {done.removed} removed;"
+        f" {time.perf_counter() - started:.2f} s)"
+    )
 
 
 def _serve(options: argparse.Namespace, destination: Path, problem: Exception | None) -> None:
@@ -190,7 +207,9 @@ def _main(options: argparse.Namespace, source: Path, destination: Path, command:
 
     status = 0
     problem: SiteError | None = None
-    if not options.render_only:
+    from paper_site.jekyll import is_jekyll
+
+    if not options.render_only and not is_jekyll(source):
         from paper_site.manifest import read_site
         from paper_site.output import check_destination
 

@@ -19,11 +19,13 @@ class JekyllReport:
         pages: Number of rendered files.
         files: Number of copied files.
         written: What was done in the destination.
+        reasons: Page -> why it was rendered.
     """
 
     pages: int
     files: int
     written: Written
+    reasons: dict[str, str]
 
 
 def epoch_of(environment: dict[str, str]) -> float | None:
@@ -64,4 +66,4 @@ def build_jekyll(source: Path, destination: Path) -> JekyllReport:
         owners[target] = page
         pages[target] = html.encode("utf-8", "surrogatepass")
     copies = {relative: path for relative, path in site.files.items() if relative not in pages}
-    return JekyllReport(len(pages), len(copies), write_site(destination, source, pages, copies))
+    return JekyllReport(len(pages), len(copies), write_site(destination, source, pages, copies), {})

@@ -12,7 +12,19 @@ from typing import Any
 
 from paper_site.jekyll.filters import PLAIN, PURE, SITED
 from paper_site.jekyll.syntax import Expression, Node, Pieces, Reader
-from paper_site.jekyll.values import BLANK, EMPTY, contains, equal, integer, items, less, lookup, make_range, text_of, truthy
+from paper_site.jekyll.values import (
+    BLANK,
+    EMPTY,
+    contains,
+    equal,
+    integer,
+    items,
+    less,
+    lookup,
+    make_range,
+    text_of,
+    truthy,
+)
 
 _COUNTS = {
     "index": "{i} + 1",
@@ -46,7 +58,7 @@ class UnknownFilter(Exception):
 class Compiled:
     """A template's function, and which line of it belongs to which piece of markup."""
 
-    __slots__ = ("function", "literals", "lines", "name")
+    __slots__ = ("function", "lines", "literals", "name")
 
     def __init__(self, function: Callable[..., None], lines: list[int], name: str, literals: list[str] | None) -> None:
         self.function = function
@@ -177,8 +189,8 @@ class _Writer:
             self.memos += 1
             memo = f"memo{self.memos}"
             one = "k"
-            for filter_name, arguments in reversed(chain):
-                one = self.call(filter_name, one, [self.expression(argument) for argument in arguments])
+            for filter_name, constants in reversed(chain):
+                one = self.call(filter_name, one, [self.expression(constant) for constant in constants])
             return f"M({memo}, {self.expression(base)}, lambda k: {one})"
         arguments = [self.expression(argument) for argument in plain]
         arguments += [f"{key}={self.expression(argument)}" for key, argument in named.items() if key.isidentifier()]
@@ -279,9 +291,7 @@ class _Writer:
         self.line(f"{held} = []; {self.writer} = {held}.append")
         self.body(node.bodies[0], block=False)
         self.writer = outer
-        self.line(
-            f"{self.writer}(c.highlight({node.parts['language']!r}, {node.parts['options']!r}, ''.join({held})))"
-        )
+        self.line(f"{self.writer}(c.highlight({node.parts['language']!r}, {node.parts['options']!r}, ''.join({held})))")
 
     def _if(self, node: Node) -> None:
         for number, (test, body) in enumerate(zip(node.parts["tests"], node.bodies, strict=True)):
@@ -424,9 +434,7 @@ class _Writer:
         self.line(f"{self.writer}(c.count({node.parts['name']!r}, -1))")
 
     def _file(self, node: Node) -> str:
-        pieces = [
-            repr(part) if isinstance(part, str) else f"S({self.expression(part)})" for part in node.parts["file"]
-        ]
+        pieces = [repr(part) if isinstance(part, str) else f"S({self.expression(part)})" for part in node.parts["file"]]
         return " + ".join(pieces) or "''"
 
     def _include(self, node: Node) -> None:
@@ -570,9 +578,7 @@ def compile_template(pieces: Pieces, name: str, *, strict_filters: bool = True) 
         head.append("    " + "; ".join(f"memo{i} = {{}}" for i in range(1, writer.memos + 1)))
     code = compile("\n".join(head + writer.lines), name, "exec")
     function = next(part for part in code.co_consts if isinstance(part, types.CodeType))
-    return Compiled(
-        bind(function), [0] * len(head) + writer.tokens, name, None if reader.lifted else reader.literals
-    )
+    return Compiled(bind(function), [0] * len(head) + writer.tokens, name, None if reader.lifted else reader.literals)
 
 
 def bind(code: types.CodeType) -> Callable[..., None]:

@@ -45,11 +45,6 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def is_jekyll(source: Path) -> bool:
-    """Whether a folder is a Jekyll companion: it has ``_config.yml`` and no ``_data/site.yml``."""
-    return (source / "_config.yml").is_file() and not (source / "_data" / "site.yml").is_file()
-
-
 class Config:
     """A companion's configuration.
 
@@ -107,7 +102,9 @@ class Config:
                 options["footnote_nr"] = given["footnote_nr"]
             if "toc_levels" in given:
                 levels = given["toc_levels"]
-                options["toc_levels"] = [int(v) for v in levels] if isinstance(levels, list) else toc_levels(str(levels))
+                options["toc_levels"] = (
+                    [int(v) for v in levels] if isinstance(levels, list) else toc_levels(str(levels))
+                )
             if given.get("hard_wrap"):
                 options["hard_wrap"] = True
         return options

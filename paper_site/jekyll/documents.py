@@ -10,11 +10,12 @@ from typing import Any
 from paper_site.errors import ContentError, DataError
 
 MAX_EXPANDED = 1_000_000
+MAX_NESTED = 200
 _FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.S | re.M)
 _OPENS = re.compile(rb"---[ \t]*\r?\n")
 _PLAIN_LINE = re.compile(
-    r"([A-Za-z_][A-Za-z0-9_]*): (?!(?:y|Y|yes|Yes|YES|no|No|NO|n|N|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF"
-    r"|null|Null|NULL|nan|inf)\r?\n)([A-Za-z][A-Za-z0-9_./ -]*[A-Za-z0-9_./-]|[A-Za-z])\r?\n"
+    r"([A-Za-z_][A-Za-z0-9_]*): (?!(?:y|Y|yes|Yes|YES|no|No|NO|n|N|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off"
+    r"|OFF|null|Null|NULL|nan|inf)\r?\n)([A-Za-z][A-Za-z0-9_./ -]*[A-Za-z0-9_./-]|[A-Za-z])\r?\n"
 )
 
 
@@ -53,7 +54,9 @@ def plain_front_matter(text: str) -> dict[str, Any] | None:
     return found
 
 
-def split_front_matter(text: str, path: Path, zone: dt.tzinfo, *, strict: bool = True) -> tuple[dict[str, Any], str, int]:
+def split_front_matter(
+    text: str, path: Path, zone: dt.tzinfo, *, strict: bool = True
+) -> tuple[dict[str, Any], str, int]:
     """Front matter, body, and the lines before the body.
 
     Raises:
@@ -107,9 +110,15 @@ def _loader() -> Any:
     return Loader
 
 
-_STAMP = re.compile(r"\d{4}-\d{1,2}-\d{1,2}(?:(?:[Tt]|[ \t]+)\d{1,2}:\d\d:\d\d(?:\.\d*)?(?:[ \t]*(?:Z|[-+]\d{1,2}:?(?:\d\d)?))?)?\Z")
-_INT = re.compile(r"(?:[-+]?0[0-7_,]+|[-+]?0|[-+]?[1-9](?:[0-9]|,[0-9]|_[0-9])*|[-+]?0x[0-9a-fA-F_,]+|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9]){1,2}|0b[01_,]+)\Z")
-_FLOAT = re.compile(r"(?:[-+]?(?:[0-9][0-9_,]*)?\.[0-9]*(?:[eE][-+]?[0-9]+)?(?<=[0-9.])(?<!^\.)(?<!^[-+]\.)|[-+]?[0-9][0-9_,]*[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z")
+_STAMP = re.compile(
+    r"\d{4}-\d{1,2}-\d{1,2}(?:(?:[Tt]|[ \t]+)\d{1,2}:\d\d:\d\d(?:\.\d*)?(?:[ \t]*(?:Z|[-+]\d{1,2}:?(?:\d\d)?))?)?\Z"
+)
+_INT = re.compile(
+    r"(?:[-+]?0[0-7_,]+|[-+]?0|[-+]?[1-9](?:[0-9]|,[0-9]|_[0-9])*|[-+]?0x[0-9a-fA-F_,]+|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9]){1,2}|0b[01_,]+)\Z"
+)
+_FLOAT = re.compile(
+    r"(?:[-+]?(?:[0-9][0-9_,]*)?\.[0-9]*(?:[eE][-+]?[0-9]+)?(?<=[0-9.])(?<!^\.)(?<!^[-+]\.)|[-+]?[0-9][0-9_,]*[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
+)
 
 
 def _int(text: str) -> int:
@@ -195,6 +204,8 @@ def load_yaml(text: str, path: Path, zone: dt.tzinfo, *, first_line: int = 1, er
     if _LOADER is None:
         _LOADER = _loader()
     try:
+        if _could_be_deep(text):
+            _check_depth(text)
         loader = _LOADER(text)
         try:
             node = loader.get_single_node()
@@ -202,7 +213,9 @@ def load_yaml(text: str, path: Path, zone: dt.tzinfo, *, first_line: int = 1, er
                 return None
             if "*" in text and _expanded(node, {}) > MAX_EXPANDED:
                 raise error(
-                    f"the aliases grow to more than {MAX_EXPANDED} values; write the values out", path=path, line=first_line
+                    f"the aliases grow to more than {MAX_EXPANDED} values; write the values out",
+                    path=path,
+                    line=first_line,
                 )
             return loader.construct_document(node)
         finally:
@@ -211,12 +224,34 @@ def load_yaml(text: str, path: Path, zone: dt.tzinfo, *, first_line: int = 1, er
         mark = getattr(wrong, "problem_mark", None) or getattr(wrong, "context_mark", None)
         problem = getattr(wrong, "problem", None) or str(wrong)
         line = first_line + mark.line if mark is not None else first_line
-        hint = "; quote a value that holds ': ' or begins with a special character" if "mapping values" in problem else ""
+        hint = (
+            "; quote a value that holds ': ' or begins with a special character" if "mapping values" in problem else ""
+        )
         raise error(f"this is not YAML: {problem}{hint}", path=path, line=line) from None
     except RecursionError:
         raise error("the values are nested too deep", path=path, line=first_line) from None
     except (ValueError, TypeError, OverflowError) as wrong:
         raise error(f"this is not YAML that can be read: {wrong}", path=path, line=first_line) from None
+
+
+def _could_be_deep(text: str) -> bool:
+    return len(text) > MAX_NESTED and (
+        max(text.count(mark) for mark in ("[", "{", "- ", "? ")) > MAX_NESTED or " " * MAX_NESTED in text
+    )
+
+
+def _check_depth(text: str) -> None:
+    """Follow the events before anything recursive sees the text: deep nesting would end the process."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_NESTED:
+                raise RecursionError
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def data_key(name: str) -> str:

@@ -58,7 +58,19 @@ class Context:
         reads: Paths below ``site.data`` that were read; ends with `KEYS` where only the keys of a map were.
     """
 
-    __slots__ = ("_cycles", "_depth", "_engine", "_files", "_last", "_scopes", "counters", "env", "offsets", "reads", "vars")
+    __slots__ = (
+        "_cycles",
+        "_depth",
+        "_engine",
+        "_files",
+        "_last",
+        "_scopes",
+        "counters",
+        "env",
+        "offsets",
+        "reads",
+        "vars",
+    )
 
     def __init__(self, engine: Engine, env: dict[str, Any], file: Path) -> None:
         self._engine = engine
@@ -358,9 +370,7 @@ class Engine:
         key = (text, is_condition)
         known = self._expressions.get(key)
         if known is None:
-            source = (
-                "{% if " + text + " %}1{% endif %}" if is_condition else "{% assign out = " + text + " %}"
-            )
+            source = "{% if " + text + " %}1{% endif %}" if is_condition else "{% assign out = " + text + " %}"
             template = self.template(source, Path("expression"))
             if template.compiled is None:
                 raise FilterError(f"{text!r} cannot be read as a condition")

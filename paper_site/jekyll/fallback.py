@@ -28,8 +28,25 @@ if TYPE_CHECKING:
 
 _OWN = ("include", "include_cached", "include_relative", "link", "post_url", "seo", "feed_meta")
 _KNOWN = frozenset(
-    [*_SIMPLE, *_OWN]
-    + "if elsif else unless case when for capture highlight raw comment liquid tablerow ifchanged doc".split()
+    [
+        *_SIMPLE,
+        *_OWN,
+        "if",
+        "elsif",
+        "else",
+        "unless",
+        "case",
+        "when",
+        "for",
+        "capture",
+        "highlight",
+        "raw",
+        "comment",
+        "liquid",
+        "tablerow",
+        "ifchanged",
+        "doc",
+    ]
 )
 
 
@@ -197,7 +214,10 @@ def render(engine: Engine, template: Template, context: Context) -> str:
 def _check(source: str, template: Template, engine: Engine) -> None:
     """Refuse unknown tags and filters, which python-liquid would pass over."""
     outside = re.sub(
-        r"\{%-?\s*(raw|comment|doc)\s*-?%\}.*?\{%-?\s*end\1\s*-?%\}", lambda m: "\n" * m[0].count("\n"), source, flags=re.S
+        r"\{%-?\s*(raw|comment|doc)\s*-?%\}.*?\{%-?\s*end\1\s*-?%\}",
+        lambda m: "\n" * m[0].count("\n"),
+        source,
+        flags=re.S,
     )
     for found in re.finditer(r"\{%.*?%\}", outside, re.S):
         tag = _TAG.match(found[0])

@@ -701,8 +701,28 @@ SITED: dict[str, Callable[..., Any]] = {
 }
 
 PURE = frozenset(
-    "append capitalize cgi_escape downcase escape escape_once prepend remove replace slugify strip strip_html truncate"
-    " truncatewords upcase uri_escape url_encode xml_escape relative_url absolute_url".split()
+    [
+        "append",
+        "capitalize",
+        "cgi_escape",
+        "downcase",
+        "escape",
+        "escape_once",
+        "prepend",
+        "remove",
+        "replace",
+        "slugify",
+        "strip",
+        "strip_html",
+        "truncate",
+        "truncatewords",
+        "upcase",
+        "uri_escape",
+        "url_encode",
+        "xml_escape",
+        "relative_url",
+        "absolute_url",
+    ]
 )
 
 __all__ = ["PLAIN", "PURE", "SITED", "FilterError", "Site", "absolute_url", "less", "relative_url"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from paper_site.jekyll.kramdown.tags import escape
@@ -65,7 +64,7 @@ def tokens(code: str, language: str) -> str | None:
 
 def block(language: str, options: list[str], code: str) -> str:
     """What a highlight block prints."""
-    code = re.sub(r"\A\n+|\A\s*\n|\s+\Z", "", code) if False else code.removeprefix("\r\n").removeprefix("\n")
+    code = code.removeprefix("\r\n").removeprefix("\n")
     code = code.rstrip("\n") if code.endswith("\n") else code
     inner = tokens(code, language)
     if inner is None:
@@ -78,6 +77,5 @@ def block(language: str, options: list[str], code: str) -> str:
             f'{lines}</pre></td><td class="code"><pre>{inner}\n</pre></td></tr></tbody></table>'
         )
     shown = language.replace("+", "-")
-    return (
-        f'<figure class="highlight"><pre><code class="language-{shown}" data-lang="{language}">{inner}</code></pre></figure>'
-    )
+    start = f'<figure class="highlight"><pre><code class="language-{shown}" data-lang="{language}">'
+    return f"{start}{inner}</code></pre></figure>"

@@ -42,7 +42,7 @@ def tags(site: Site, context: Context) -> str:
         title = own or site_title
     description = _plain(site, page.get("description"))
     if description is None:
-        excerpt = page["excerpt"] if "excerpt" in page else None
+        excerpt = page["excerpt"] if "excerpt" in page else None  # noqa: SIM401 - it is worked out on asking
         description = _plain(site, excerpt) or site_description
     url = page["url"]
     canonical = page.get("canonical_url") or absolute_url(base, re.sub(r"/index\.html$", "/", url))
@@ -55,7 +55,6 @@ def tags(site: Site, context: Context) -> str:
     if isinstance(image, dict):
         image = image.get("path")
     picture = absolute_url(base, image) if image else None
-    collection = page.get("collection")
     is_post = page.get("date") is not None
     out = ["<!-- Begin Jekyll SEO tag v2.8.0 -->"]
     escaped = PLAIN["escape_once"]
@@ -116,8 +115,9 @@ def tags(site: Site, context: Context) -> str:
     if home and site_title:
         linked["name"] = site_title
     linked["url"] = canonical
-    text = json.dumps(dict(sorted(linked.items(), key=lambda kv: (kv[0][0] != "@", kv[0]))), ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(
+        dict(sorted(linked.items(), key=lambda kv: (kv[0][0] != "@", kv[0]))), ensure_ascii=False, separators=(",", ":")
+    )
     out.append('<script type="application/ld+json">\n' + text.replace("</", "<\\/") + "</script>")
     out.append("<!-- End Jekyll SEO tag -->")
-    _ = collection
     return "\n".join(out) + "\n"

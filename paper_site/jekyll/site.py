@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,7 +28,19 @@ _STYLES = {
 }
 _SAFE_URL = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/-]*")
 _LAZY = frozenset(
-    "posts pages html_pages html_files static_files documents collections categories tags related_posts data".split()
+    [
+        "posts",
+        "pages",
+        "html_pages",
+        "html_files",
+        "static_files",
+        "documents",
+        "collections",
+        "categories",
+        "tags",
+        "related_posts",
+        "data",
+    ]
 )
 
 
@@ -158,6 +171,8 @@ class Page:
         if "excerpt" in self.data:
             return self.data["excerpt"]
         if self._excerpt is None:
+            # A first part that asks for itself gets nothing.
+            self._excerpt = ""
             separator = text_of(self.data.get("excerpt_separator", self.site.config.values["excerpt_separator"]))
             if not separator:
                 return ""
@@ -168,7 +183,7 @@ class Page:
                 head = head + "\n\n" + "\n".join(references)
             was, self.converting = self.converting, True
             try:
-                template = self.site.engine.template(head.strip() if False else head, self.path, self.first_line)
+                template = self.site.engine.template(head, self.path, self.first_line)
                 text, _ = self.site.engine.render(template, self.site.env(self))
                 self._excerpt = self.site.markdown(text) if self.is_markdown else text
             finally:
@@ -223,7 +238,9 @@ class Site:
     def read(self) -> None:
         """Read all pages, posts, collections, files and data."""
         self._check_theme()
-        self.engine.data = documents.read_data(self.source / str(self.config.values.get("data_dir") or "_data"), self.zone)
+        self.engine.data = documents.read_data(
+            self.source / str(self.config.values.get("data_dir") or "_data"), self.zone
+        )
         for relative, path in self.walk():
             self.add(relative, path)
         self._read_posts()
@@ -240,8 +257,8 @@ class Site:
         theme = self.config.values.get("theme") or self.config.values.get("remote_theme")
         if theme and not (self.source / "_layouts").is_dir():
             raise ToolError(
-                f"the theme {theme!r} is a Ruby gem and is not here; copy its _layouts, _includes, _sass and assets into"
-                " this folder and take the line out",
+                f"the theme {theme!r} is a Ruby gem and is not here; copy its _layouts, _includes, _sass and assets"
+                " into this folder and take the line out",
                 path=self.config.path,
             )
 
@@ -258,9 +275,9 @@ class Site:
             relative = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_symlink():
                 continue
-            if not _listed(relative, included):
-                if entry.name[0] in "._#~" or entry.name.endswith("~") or _listed(relative, excluded):
-                    continue
+            hidden = entry.name[0] in "._#~" or entry.name.endswith("~") or _listed(relative, excluded)
+            if hidden and not _listed(relative, included):
+                continue
             if entry.is_dir():
                 if not (self._is_destination(relative)):
                     yield from self._walk(relative, excluded, included)
@@ -351,7 +368,7 @@ class Site:
         limit = self.config.values.get("limit_posts")
         if isinstance(limit, int) and limit > 0:
             posts = posts[-limit:]
-        for before, after in zip(posts, posts[1:], strict=False):
+        for before, after in pairwise(posts):
             before.next, after.previous = after, before
         self.documents["posts"] = posts
 
@@ -383,7 +400,7 @@ class Site:
                 page = self._page(relative, path, label)
                 if page is None:
                     if self.config.collections[label].get("output"):
-                        self.files[f"{label}/{relative[len(folder) + 1:]}"] = path
+                        self.files[f"{label}/{relative[len(folder) + 1 :]}"] = path
                     continue
                 found = _DATED.match(relative.rsplit("/", 1)[-1])
                 if found is None:
@@ -400,8 +417,12 @@ class Site:
             without = [p for p in pages if p.data.get(key) is None]
             pages = sorted(with_key, key=lambda p: p.data[key]) + without
         else:
-            pages.sort(key=lambda p: (p.date is not None, p.date or self.now, p.relative) if p.date else (False, self.now, p.relative))
-        for before, after in zip(pages, pages[1:], strict=False):
+            pages.sort(
+                key=lambda p: (
+                    (p.date is not None, p.date or self.now, p.relative) if p.date else (False, self.now, p.relative)
+                )
+            )
+        for before, after in pairwise(pages):
             before.next, after.previous = after, before
         self.documents[label] = pages
 
@@ -411,7 +432,8 @@ class Site:
         moment = times.any_time(given, self.zone) if given is not None else None
         if given is not None and moment is None:
             raise ContentError(
-                f"the date {text_of(given)!r} cannot be read; write 2020-04-01 or 2020-04-01 07:00:00 -0500", path=page.path
+                f"the date {text_of(given)!r} cannot be read; write 2020-04-01 or 2020-04-01 07:00:00 -0500",
+                path=page.path,
             )
         if moment is None and dated:
             moment = times.read(dated, self.zone)
@@ -686,10 +708,11 @@ class Site:
         """Markdown as HTML."""
         from paper_site.jekyll.kramdown.render import to_html
 
-        highlight = None
-        if self._highlights:
-            from paper_site.jekyll.highlight import tokens as highlight
-        return to_html(text, self._kramdown, highlight)
+        if not self._highlights:
+            return to_html(text, self._kramdown)
+        from paper_site.jekyll.highlight import tokens
+
+        return to_html(text, self._kramdown, tokens)
 
     def smart(self, text: str) -> str:
         """Typographic quotes, dashes and ellipses."""
@@ -704,14 +727,16 @@ class Site:
             FilterError: If no compiler is installed, or the Sass is wrong.
         """
         try:
-            import sass  # type: ignore[import-not-found,unused-ignore]
+            import sass
         except ImportError:
             raise FilterError(
                 "Sass needs a compiler that is not installed: python -m pip install libsass, or put plain CSS there"
             ) from None
         try:
             return str(
-                sass.compile(string=text, indented=indented, include_paths=[str(self.source / "_sass")], output_style="expanded")
+                sass.compile(
+                    string=text, indented=indented, include_paths=[str(self.source / "_sass")], output_style="expanded"
+                )
             )
         except sass.CompileError as wrong:
             raise FilterError(f"this is not Sass: {wrong}") from None
@@ -745,7 +770,7 @@ class Site:
             for relative in self.files:
                 self._linked.setdefault(relative, "/" + relative)
         found = self._linked.get(path.lstrip("/"))
-        return None if found is None else str(relative_url(self, found))  # type: ignore[arg-type]
+        return None if found is None else str(relative_url(self, found))
 
     def post(self, name: str) -> str | None:
         """Address of a post, with the base."""
@@ -754,7 +779,7 @@ class Site:
             inner = page.relative.replace("_posts/", "", 1)
             stem = inner[: len(inner) - len(page.ext)]
             if wanted in {stem, stem.rsplit("/", 1)[-1]}:
-                return str(relative_url(self, page.url))  # type: ignore[arg-type]
+                return str(relative_url(self, page.url))
         return None
 
     def seo_tags(self, context: Context) -> str:
@@ -770,7 +795,7 @@ class Site:
 
         title = self.config.values.get("title") or self.config.values.get("name")
         named = f' title="{escape_attribute(text_of(title))}"' if title else ""
-        return f'<link type="application/atom+xml" rel="alternate" href="{absolute_url(self, "/feed.xml")}"{named} />'  # type: ignore[arg-type]
+        return f'<link type="application/atom+xml" rel="alternate" href="{absolute_url(self, "/feed.xml")}"{named} />'
 
 
 def _listed(relative: str, patterns: list[str]) -> bool:
@@ -780,8 +805,6 @@ def _listed(relative: str, patterns: list[str]) -> bool:
         if relative == pattern or relative.startswith(pattern + "/"):
             return True
         if "*" in pattern and fnmatch.fnmatchcase(relative, pattern):
-            return True
-        if "/" not in pattern and relative.rsplit("/", 1)[-1] == pattern and "/" in relative and False:
             return True
     return False
 

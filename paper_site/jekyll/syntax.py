@@ -262,13 +262,27 @@ class Tokens:
         return ("truth", left)
 
 
-_BLOCKS = frozenset("if unless for case capture highlight tablerow ifchanged".split())
+_BLOCKS = frozenset(["if", "unless", "for", "case", "capture", "highlight", "tablerow", "ifchanged"])
 _MIDDLE = {"else", "elsif", "when"}
 _SIMPLE = frozenset(
-    "assign echo break continue cycle increment decrement include include_cached include_relative link post_url seo"
-    " feed_meta".split()
+    [
+        "assign",
+        "echo",
+        "break",
+        "continue",
+        "cycle",
+        "increment",
+        "decrement",
+        "include",
+        "include_cached",
+        "include_relative",
+        "link",
+        "post_url",
+        "seo",
+        "feed_meta",
+    ]
 )
-_LEFT = frozenset("doc render".split())
+_LEFT = frozenset(["doc", "render"])
 _INCLUDE = re.compile(r"(?P<name>(?:\{\{.*?\}\}|[^\s'\"\x01])+)(?P<rest>.*)\Z", re.S)
 _PARAMETER = re.compile(r"\s*([\w-]+)\s*=\s*(?:(\x01)|([\w.\-\[\]\x01]+))")
 
@@ -321,11 +335,9 @@ class Reader:
                 nodes.append(Node("text", self._at, {"index": self._at}))
             if self._at >= len(self.markup):
                 if opened is not None:
-                    name = _TAG.match(self.markup[opened])
-                    raise TemplateError(
-                        f"{{% {name[1] if name else ''} %}} is never closed; add {{% end{name[1] if name else ''} %}}",
-                        opened,
-                    )
+                    start = _TAG.match(self.markup[opened])
+                    kind = start[1] if start else ""
+                    raise TemplateError(f"{{% {kind} %}} is never closed; add {{% end{kind} %}}", opened)
                 return nodes, None, self._at
             token = self._at
             markup = self.markup[token]
@@ -563,7 +575,7 @@ class Reader:
             one = _PARAMETER.match(text, position)
             if not one:
                 raise TemplateError(
-                    f"{text[position:].strip()!r} is no parameter; write name=\"text\" or name=variable", token
+                    f'{text[position:].strip()!r} is no parameter; write name="text" or name=variable', token
                 )
             lifted = one[2] or one[3]
             inner = Tokens(lifted, token, list(range(self._hole, self._hole + lifted.count(HOLE))))

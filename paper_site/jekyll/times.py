@@ -64,7 +64,14 @@ def read(text: str, site_zone: dt.tzinfo) -> Time | None:
         if found["zone"]:
             offset = offset_of(found["zone"])
         return Time(
-            year, month, day, int(found["hour"] or 0), int(found["minute"] or 0), int(found["second"] or 0), micro, offset
+            year,
+            month,
+            day,
+            int(found["hour"] or 0),
+            int(found["minute"] or 0),
+            int(found["second"] or 0),
+            micro,
+            offset,
         )
     except ValueError:
         return None
@@ -106,16 +113,27 @@ def _spoken(text: str, site_zone: dt.tzinfo) -> Time | None:
     from dateutil import parser
 
     try:
-        moment = parser.parse(text, default=dt.datetime(2000, 1, 1))  # noqa: DTZ001
+        moment = parser.parse(text, default=dt.datetime(2000, 1, 1))
     except (ValueError, OverflowError, TypeError):
         return None
     return of(moment if moment.tzinfo else moment.replace(tzinfo=site_zone))
 
 
-_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-_MONTHS = (
-    "January February March April May June July August September October November December".split()
-)
+_DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+_MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 _DIRECTIVE = re.compile(r"%([-0^#_:]*)(\d*)([a-zA-Z%+])")
 
 
@@ -188,9 +206,9 @@ def _directive(moment: dt.datetime, letter: str, flags: str) -> tuple[str | None
         text = moment.strftime("%z") or "+0000"
         return (f"{text[:3]}:{text[3:5]}" if ":" in flags else text), "", 0
     if letter == "Z":
-        return moment.tzname() if moment.tzname() and not moment.tzname()[:3] == "UTC" or moment.tzinfo is dt.UTC else (  # type: ignore[index]
-            moment.tzname() if moment.tzname() == "UTC" else ""
-        ), "", 0
+        name = moment.tzname() or ""
+        # An offset without a name has none to show.
+        return ("" if name.startswith("UTC") and name != "UTC" else name), "", 0
     if letter == "s":
         return str(int(moment.timestamp())), "", 0
     longer = {

@@ -47,7 +47,9 @@ class AttributeList:
         old = self.attrs.get("class")
         self.attrs["class"] = f"{old} {name}" if old else name
 
-    def apply(self, attrs: dict[str, str], defined: dict[str, AttributeList], seen: frozenset[str] = frozenset()) -> None:
+    def apply(
+        self, attrs: dict[str, str], defined: dict[str, AttributeList], seen: frozenset[str] = frozenset()
+    ) -> None:
         """Write the attributes into a node's; named lists first."""
         for name in self.names:
             if name in defined and name not in seen:

@@ -1,7 +1,7 @@
 """Blocks: paragraphs, headings, lists, tables, HTML, and what stands between them.
 
-The rules are those of kramdown 2.4 with its GFM parser, as Jekyll sets it. Every block is tried at the start of a line in
-a fixed order; what no other block takes is a paragraph.
+The rules are those of kramdown 2.4 with its GFM parser, as Jekyll sets it. Every block is tried at the start of a line
+in a fixed order; what no other block takes is a paragraph.
 """
 
 from __future__ import annotations
@@ -143,7 +143,12 @@ class BlockParser:
 
     def _after_boundary(self, parent: Node) -> bool:
         last = parent.children[-1] if parent.children else None
-        return last is None or last.kind == "blank" or (last.kind == "eob" and last.text == "^") or self._pending is not None
+        return (
+            last is None
+            or last.kind == "blank"
+            or (last.kind == "eob" and last.text == "^")
+            or self._pending is not None
+        )
 
     @staticmethod
     def _before_boundary(text: str, position: int) -> bool:
@@ -410,10 +415,7 @@ class BlockParser:
                 if len(inner) > 1 and inner[1].kind != "blank":
                     first.children[0].text += "\n"
                 first.extra["transparent"] = True
-            if inner[-1].kind == "blank":
-                trailing = inner.pop()
-            else:
-                trailing = None
+            trailing = inner.pop() if inner[-1].kind == "blank" else None
         for item in node.children:
             if "task" in item.extra:
                 if item.children and item.children[0].kind == "p":

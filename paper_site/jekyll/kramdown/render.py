@@ -174,7 +174,8 @@ class Document:
             code = self._highlight(node.text, language)
             if code is not None:
                 attrs["class"] = " ".join([f"language-{language or 'plaintext'}", *classes, "highlighter-rouge"])
-                return f'{tag("div", attrs)}<div class="highlight"><pre class="highlight"><code>{code}</code></pre></div></div>\n'
+                start = f'{tag("div", attrs)}<div class="highlight"><pre class="highlight"><code>'
+                return f"{start}{code}</code></pre></div></div>\n"
         inner = {"class": f"language-{language}"} if language else {}
         if classes:
             attrs["class"] = " ".join(classes)
@@ -239,8 +240,10 @@ class Document:
     # -- spans
 
     def _text(self, node: Node, parent: Node) -> str:
-        return escape(node.text) if not (parent.kind == "html" and parent.extra.get("model") == "raw") else (
-            escape_keeping_entities(node.text)
+        return (
+            escape(node.text)
+            if not (parent.kind == "html" and parent.extra.get("model") == "raw")
+            else (escape_keeping_entities(node.text))
         )
 
     def _symbol(self, node: Node, parent: Node) -> str:
@@ -291,9 +294,8 @@ class Document:
         uses = self._note_uses[name] = self._note_uses.get(name, -1) + 1
         mark = f"fnref:{name}" + (f":{uses}" if uses else "")
         number = self._notes.index(name) + self._options["footnote_nr"]
-        return (
-            f'<sup id="{mark}" role="doc-noteref"><a href="#fn:{name}" class="footnote" rel="footnote">{number}</a></sup>'
-        )
+        link = f'<a href="#fn:{name}" class="footnote" rel="footnote">{number}</a>'
+        return f'<sup id="{mark}" role="doc-noteref">{link}</sup>'
 
     def _footnotes(self) -> str:
         first = self._options["footnote_nr"]
@@ -307,7 +309,8 @@ class Document:
             index += 1
         for name, body in zip(self._notes, bodies, strict=True):
             links = "".join(
-                f'{"&nbsp;"}<a href="#fnref:{name}{f":{use}" if use else ""}" class="reversefootnote" role="doc-backlink">'
+                f'&nbsp;<a href="#fnref:{name}{f":{use}" if use else ""}" class="reversefootnote"'
+                ' role="doc-backlink">'
                 f"&#8617;{f'<sup>{use + 1}</sup>' if use else ''}</a>"
                 for use in range(self._note_uses[name] + 1)
             ).removeprefix("&nbsp;")

@@ -16,17 +16,13 @@ from paper_site.jekyll.kramdown.tree import BLOCK_ELEMENTS, VOID_ELEMENTS, Node,
 MAX_DEPTH = 60
 
 # Where a span may begin. A quotation mark is taken together with the character before it.
-_START = re.compile(
-    r"\*|_|`|<|\[|!\[|\$\$|\\|\{:|&|~~|[^\\]?[\"']|>>|\.\.\.|--|  (?=\n)| >>", re.S
-)
+_START = re.compile(r"\*|_|`|<|\[|!\[|\$\$|\\|\{:|&|~~|[^\\]?[\"']|>>|\.\.\.|--|  (?=\n)| >>", re.S)
 _PLAIN = re.compile(r"[^*_`<\[!$\\{&~\"'>.\- ]+")
 _IAL = re.compile(attributes.LIST)
 _EXTENSION = re.compile(r"\{::(\w+)((?:\s(?:\\\}|[^}])*?)?)(/)?\}")
 _ALD = re.compile(rf"\{{:(\w[\w:-]*):(\s{attributes.INSIDE}*?|)\}}")
 _ESCAPED = re.compile(r"\\([\\.*_+`<>()\[\]{}#!:|\"'$=\-~])")
-_AUTOLINK = re.compile(
-    r"<((?:mailto|https?|ftps?):.+?|[-.\w]+@[-\w]+(?:\.[-\w]+)*\.[a-z]+)>", re.S
-)
+_AUTOLINK = re.compile(r"<((?:mailto|https?|ftps?):.+?|[-.\w]+@[-\w]+(?:\.[-\w]+)*\.[a-z]+)>", re.S)
 _FOOTNOTE = re.compile(r"\[\^(\w[\w:-]*)\]")
 _MATH = re.compile(r"\$\$(.*?)\$\$", re.S)
 _DASHES = {"---": "—", "--": "–", "...": "…", ">>": "»", "<<": "«"}
@@ -81,10 +77,9 @@ class SpanParser:
             position = start.start()
             char = text[position]
             after: int | None = None
-            if char == "<" and (tag := COMMENT.match(text, position) or OPEN_TAG.match(text, position)):
-                node.children.append(Node("raw", tag[0]))
-                after = tag.end()
-            elif char == "<" and (tag := CLOSE_TAG.match(text, position)):
+            if (char == "<" and (tag := COMMENT.match(text, position) or OPEN_TAG.match(text, position))) or (
+                char == "<" and (tag := CLOSE_TAG.match(text, position))
+            ):
                 node.children.append(Node("raw", tag[0]))
                 after = tag.end()
             if after is None:
@@ -200,7 +195,11 @@ class SpanParser:
         width = 2 if text.startswith(mark * 2, position) else 1
         kind = "strong" if width == 2 else "em"
         after = position + width
-        word_before = mark == "_" and position > 0 and re.search(r"[^\W\d_]-?[^\W\d_]*_*\Z", text[max(0, position - 200) : position])
+        word_before = (
+            mark == "_"
+            and position > 0
+            and re.search(r"[^\W\d_]-?[^\W\d_]*_*\Z", text[max(0, position - 200) : position])
+        )
         if (
             word_before
             or after >= len(text)
@@ -224,16 +223,12 @@ class SpanParser:
             at = found.start()
             return (
                 not text[at - 1].isspace()
-                and not (
-                    kind == "em"
-                    and text.startswith(mark * 2, at)
-                    and not text.startswith(mark, at + 2)
-                )
+                and not (kind == "em" and text.startswith(mark * 2, at) and not text.startswith(mark, at + 2))
                 and not (mark[0] == "_" and at + len(mark) < len(text) and text[at + len(mark)].isalnum())
                 and bool(current.children)
             )
 
-        end, found = self._run(text, position, inner, re.compile(re.escape(mark)), accept)
+        _, found = self._run(text, position, inner, re.compile(re.escape(mark)), accept)
         if found is None:
             return None
         node.children.append(inner)

@@ -6,26 +6,198 @@ from typing import Any
 
 # Elements that stay inside a paragraph when a line begins with them.
 SPAN_ELEMENTS = frozenset(
-    "a abbr acronym b big bdo br button cite code del dfn em i img input ins kbd label mark option q rb rbc rp rt rtc"
-    " ruby samp select small span strong sub sup tt u var".split()
+    [
+        "a",
+        "abbr",
+        "acronym",
+        "b",
+        "big",
+        "bdo",
+        "br",
+        "button",
+        "cite",
+        "code",
+        "del",
+        "dfn",
+        "em",
+        "i",
+        "img",
+        "input",
+        "ins",
+        "kbd",
+        "label",
+        "mark",
+        "option",
+        "q",
+        "rb",
+        "rbc",
+        "rp",
+        "rt",
+        "rtc",
+        "ruby",
+        "samp",
+        "select",
+        "small",
+        "span",
+        "strong",
+        "sub",
+        "sup",
+        "tt",
+        "u",
+        "var",
+    ]
 )
 # Elements whose Markdown-enabled contents are spans rather than blocks.
 SPAN_CONTENT = frozenset(
-    "a abbr acronym b bdo big button cite caption del dt em h1 h2 h3 h4 h5 h6 i ins label legend optgroup p q rb rbc rp"
-    " rt rtc ruby select small span strong sub sup th tt".split()
+    [
+        "a",
+        "abbr",
+        "acronym",
+        "b",
+        "bdo",
+        "big",
+        "button",
+        "cite",
+        "caption",
+        "del",
+        "dt",
+        "em",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "i",
+        "ins",
+        "label",
+        "legend",
+        "optgroup",
+        "p",
+        "q",
+        "rb",
+        "rbc",
+        "rp",
+        "rt",
+        "rtc",
+        "ruby",
+        "select",
+        "small",
+        "span",
+        "strong",
+        "sub",
+        "sup",
+        "th",
+        "tt",
+    ]
 )
 BLOCK_CONTENT = frozenset(
-    "address article aside applet body blockquote center dl dd div fieldset figure figcaption footer form"
-    " header hgroup iframe li main map menu nav noscript object section summary td details".split()
+    [
+        "address",
+        "article",
+        "aside",
+        "applet",
+        "body",
+        "blockquote",
+        "center",
+        "dl",
+        "dd",
+        "div",
+        "fieldset",
+        "figure",
+        "figcaption",
+        "footer",
+        "form",
+        "header",
+        "hgroup",
+        "iframe",
+        "li",
+        "main",
+        "map",
+        "menu",
+        "nav",
+        "noscript",
+        "object",
+        "section",
+        "summary",
+        "td",
+        "details",
+    ]
 )
 VOID_ELEMENTS = frozenset(
-    "area base br col command embed hr img input keygen link meta param source track wbr".split()
+    [
+        "area",
+        "base",
+        "br",
+        "col",
+        "command",
+        "embed",
+        "hr",
+        "img",
+        "input",
+        "keygen",
+        "link",
+        "meta",
+        "param",
+        "source",
+        "track",
+        "wbr",
+    ]
 )
 # Block elements that may not stand inside a paragraph's text: their tags are written as text there.
 BLOCK_ELEMENTS = frozenset(
-    "address article aside applet body blockquote caption center col colgroup dd div dl dt fieldset figcaption footer"
-    " form h1 h2 h3 h4 h5 h6 header hgroup hr html head iframe legend menu li main map nav ol optgroup p pre section"
-    " summary table tbody td th thead tfoot tr ul".split()
+    [
+        "address",
+        "article",
+        "aside",
+        "applet",
+        "body",
+        "blockquote",
+        "caption",
+        "center",
+        "col",
+        "colgroup",
+        "dd",
+        "div",
+        "dl",
+        "dt",
+        "fieldset",
+        "figcaption",
+        "footer",
+        "form",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "header",
+        "hgroup",
+        "hr",
+        "html",
+        "head",
+        "iframe",
+        "legend",
+        "menu",
+        "li",
+        "main",
+        "map",
+        "nav",
+        "ol",
+        "optgroup",
+        "p",
+        "pre",
+        "section",
+        "summary",
+        "table",
+        "tbody",
+        "td",
+        "th",
+        "thead",
+        "tfoot",
+        "tr",
+        "ul",
+    ]
 )
 KNOWN_ELEMENTS = frozenset(
     SPAN_ELEMENTS
@@ -33,8 +205,26 @@ KNOWN_ELEMENTS = frozenset(
     | BLOCK_CONTENT
     | VOID_ELEMENTS
     | BLOCK_ELEMENTS
-    | set("audio canvas datalist embed math meter option pre progress script source style svg template textarea".split())
-    | set("time title track video picture".split())
+    | set(
+        [
+            "audio",
+            "canvas",
+            "datalist",
+            "embed",
+            "math",
+            "meter",
+            "option",
+            "pre",
+            "progress",
+            "script",
+            "source",
+            "style",
+            "svg",
+            "template",
+            "textarea",
+        ]
+    )
+    | set(["time", "title", "track", "video", "picture"])
 )
 
 
