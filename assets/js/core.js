@@ -59,7 +59,8 @@
       source.buffer = line.buffer;
       source.connect(up).connect(down).connect(level).connect(output);
       level.gain.value = line.level;
-      if (faded) up.gain.setValueCurveAtTime(rise, when, fade);
+      /* Silent before its first frame too: a source may begin a rounding error before its curve. */
+      if (faded) { up.gain.value = 0; up.gain.setValueCurveAtTime(rise, when, fade); }
       var until = when + stop - place;
       source.start(when, place);
       source.stop(until + (seam ? fade : 0));
@@ -81,6 +82,7 @@
         one.down.cancelScheduledValues(0);
         one.down.setValueCurveAtTime(fall, when, fade);
         one.source.stop(when + fade);
+        one.until = when;
       }
       return true;
     }
