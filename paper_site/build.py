@@ -53,12 +53,14 @@ class BuildReport:
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     """Walk a folder in a fixed order, hidden files and links left out."""
+    start = len(str(folder)) + 1
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith((".", "_")))
+        here, inner = Path(root), root[start:].replace(os.sep, "/")
+        links = {entry.name for entry in os.scandir(root) if entry.is_symlink()}
         for name in sorted(files):
-            path = Path(root, name)
-            if not name.startswith(".") and not path.is_symlink():
-                yield path.relative_to(folder).as_posix(), path
+            if not name.startswith(".") and name not in links:
+                yield f"{inner}/{name}" if inner else name, here / name
 
 
 def _copies(companion: Companion) -> dict[str, Path]:

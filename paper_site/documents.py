@@ -16,12 +16,14 @@ from typing import Any
 
 import yaml
 
-from paper_site.cache import active
+from paper_site.cache import active, digest
 from paper_site.errors import ContentError, DataError, SiteError
 from paper_site.plain_yaml import parse_plain
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 100
+# Characters from which on a manifest is read, and remembered, entry by entry.
+LONG = 200_000
 _BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -193,7 +195,38 @@ def read_document(path: Path) -> Any:
     """Read a YAML, JSON, CSV or TSV file, by its extension; rows of a table become mappings of texts."""
     text = read_text(path)
     suffix = path.suffix.lower()
+    if suffix in {".yml", ".yaml"} and len(text) > LONG:
+        rows = _read_rows(text, path)
+        if rows is not None:
+            return rows
     return active().made_from("document", f"{suffix}\n{text}".encode(), lambda: _parse(text, suffix, path))
+
+
+_NEXT_ROW = re.compile(r"\n(?=[^ \n-])")
+
+
+def _read_rows(text: str, path: Path) -> dict[str, Any] | None:
+    """Read a long mapping entry by entry, so that of an edited one only what was edited is read again."""
+    key = digest(f"{path}".encode())
+    before = active().get("rows", key)
+    known = before[1] if isinstance(before, tuple) and before[0] == active().tools else {}
+    found: dict[bytes, Any] = {}
+    document: dict[str, Any] = {}
+    for part in _NEXT_ROW.split(text):
+        row_key = digest(part.encode())
+        row = known.get(row_key)
+        if row is None:
+            row = parse_plain(part)
+            if row is None or len(row) != 1:
+                return None
+        name = next(iter(row))
+        if name in document:
+            return None
+        found[row_key] = row
+        document[name] = row[name]
+    if found.keys() != known.keys():
+        active().put("rows", key, (active().tools, found))
+    return document
 
 
 def _parse(text: str, suffix: str, path: Path) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from paper_site.cache import active, digest
 from paper_site.output import Rendered
-from paper_site.trace import NotPlainError, Token, parts_of
+from paper_site.trace import NotPlainError, Token, inside, parts_of
 
 if TYPE_CHECKING:
     from paper_site.pages import Page
@@ -33,6 +34,7 @@ class Increment:
         self.reasons: dict[str, str] = {}
         self._before: Mapping[str, bytes] = active().get("parts", self._key("parts")) or {}
         self._now: dict[str, bytes] | None = None
+        self._names: dict[int, str] = {}
 
     def _key(self, path: str) -> bytes:
         return digest(f"{self.name}\0{path}".encode())
@@ -86,16 +88,29 @@ class Increment:
     def _parts(self) -> dict[str, bytes]:
         if self._now is None:
             of = self.renderer.digester.of
-            self._now = {name: of(value) for name, value in parts_of(self.renderer.companion)}
+            self._now = {}
+            for name, value in parts_of(self.renderer.companion):
+                self._now[name] = of(value)
+                self._names[id(value)] = name
         return self._now
 
+    @cached_property
+    def _changed(self) -> dict[str, str]:
+        """Every part that changed since the build before, and how."""
+        now, before = self._parts(), self._before
+        found = {name: "changed" if name in before else "is new" for name in now if before.get(name) != now[name]}
+        return {**found, **dict.fromkeys(sorted(before.keys() - now.keys()), "is gone")}
+
     def _changed_in(self, value: Any) -> list[str]:
-        now = self._parts()
-        names = [name for name, _ in parts_of(value) if self._before.get(name) != now.get(name)]
-        files = {name.split(": ")[0] for name, _ in parts_of(value)}
-        gone = [name for name in self._before.keys() - now.keys() if name.split(": ")[0] in files]
-        found = [f"{name} {'changed' if name in self._before else 'is new'}" for name in dict.fromkeys(names)]
-        found += [f"{name} is gone" for name in sorted(gone)]
+        changed, files, names = self._changed, set(), set()
+        if not changed:
+            return []
+        for part in inside(value):
+            if type(part).__name__ == "Collection":
+                files.add(f"_data/{part.name}.yml")
+            elif id(part) in self._names:
+                names.add(self._names[id(part)])
+        found = [f"{name} {how}" for name, how in changed.items() if name in names or name.split(": ")[0] in files]
         if len(found) > _AT_MOST:
             found = [*found[:_AT_MOST], f"and {len(found) - _AT_MOST} more"]
         return found

@@ -91,7 +91,7 @@ def _read_ledger(destination: Path) -> dict[str, dict[str, Any]]:
 
 
 def _write_ledger(destination: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
-    text = json.dumps({"schema_version": 1, "files": dict(sorted(files.items()))}, indent=0)
+    text = json.dumps({"schema_version": 1, "files": dict(sorted(files.items()))}, separators=(",", ":"))
     _write_bytes(destination, LEDGER, text.encode())
 
 

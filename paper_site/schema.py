@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import marshal
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from paper_site.cache import active, digest
 from paper_site.documents import line_of, parse_json, read_text
 from paper_site.errors import DataError
 from paper_site.quick_schema import Check, UnknownKeywordError, compile_schema
@@ -16,6 +18,7 @@ from paper_site.quick_schema import Check, UnknownKeywordError, compile_schema
 SCHEMA_FOLDER = Path(__file__).resolve().parent.parent / "_data" / "schema"
 
 
+@cache
 def _schema(kind: str) -> Any:
     path = SCHEMA_FOLDER / f"{kind}.json"
     return parse_json(read_text(path), path)
@@ -25,6 +28,41 @@ def _schema(kind: str) -> Any:
 def _quick(kind: str) -> Check:
     try:
         return compile_schema(_schema(kind))
+    except UnknownKeywordError:
+        return lambda _: False
+
+
+def _rows_hold(document: Any, path: Path) -> bool:
+    """Whether every row of a manifest certainly holds the schema; rows that did so before are not looked at again."""
+    schema = _schema("collection")
+    if type(document) is not dict or schema.keys() - {
+        "$schema",
+        "title",
+        "description",
+        "type",
+        "additionalProperties",
+    }:
+        return _quick("collection")(document)
+    key = digest(f"{path}".encode())
+    known = active().get("valid", key) or {}
+    check, held = _quick_row(), {}
+    for row in document.values():
+        try:
+            row_key = digest(active().tools + marshal.dumps(row, 2))
+        except ValueError:
+            return False
+        if row_key not in known and not check(row):
+            return False
+        held[row_key] = True
+    if held.keys() != known.keys():
+        active().put("valid", key, held)
+    return True
+
+
+@cache
+def _quick_row() -> Check:
+    try:
+        return compile_schema(_schema("collection")["additionalProperties"])
     except UnknownKeywordError:
         return lambda _: False
 
@@ -130,7 +168,7 @@ def validate(document: Any, kind: str, path: Path) -> None:
     Raises:
         DataError: For the first thing that is wrong, with line, field, value and remedy.
     """
-    if _quick(kind)(document):
+    if _rows_hold(document, path) if kind == "collection" else _quick(kind)(document):
         return
     errors = sorted(_validator(kind).iter_errors(document), key=lambda e: [str(p) for p in e.absolute_path])
     if not errors:

@@ -101,32 +101,38 @@ class Digester:
         return True
 
 
-def parts_of(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Walk the named parts of a value that a message can speak of: samples, results, runs, studies."""
-    kind = type(value).__name__
-    if kind == "Sample":
-        yield f"{path}: {value.id}", value
-        return
-    if kind in {"Results", "Run"}:
-        name = f"results/{value.collection}" if kind == "Results" else f"runs/{value.id}"
-        yield f"_data/{name}.json", value
-        return
-    if kind == "Study":
-        yield f"_data/studies/{value.name}.json", value.findings
-        yield from parts_of(value.rows)
-        return
-    if kind == "Collection":
-        path = f"_data/{value.name}.yml"
-    fields = getattr(type(value), "__dataclass_fields__", None)
-    if fields is not None:
-        for name in fields:
-            yield from parts_of(getattr(value, name), path)
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from parts_of(inner, path)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from parts_of(inner, path)
+def parts_of(companion: Any) -> Iterator[tuple[str, Any]]:
+    """List the parts of a companion that a message can speak of: samples, results, runs, studies."""
+    for part in companion.heard:
+        for sample in part.samples:
+            yield f"_data/{part.name}.yml: {sample.id}", sample
+    for collection in companion.collections:
+        if collection.results:
+            yield f"_data/results/{collection.results.collection}.json", collection.results
+    for run in companion.runs.values():
+        yield f"_data/runs/{run.id}.json", run
+    for study in companion.studies:
+        if study.findings:
+            yield f"_data/studies/{study.name}.json", study.findings
+
+
+def inside(value: Any) -> Iterator[Any]:
+    """Walk a value down to what `parts_of` lists, that included."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if type(value) in _ATOMS:
+            continue
+        yield value
+        fields = getattr(type(value), "__dataclass_fields__", None)
+        if type(value).__name__ in {"Sample", "Results", "Run", "Findings"}:
+            continue
+        if fields is not None:
+            waiting += [getattr(value, name) for name in fields]
+        elif isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
 
 
 def observe(root: Any, path: tuple[Any, ...], what: str) -> Any:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import struct
 import sys
 from pathlib import Path
 
 RUN = "20261121T100000Z-0a1b2c3d"
+RATE_HZ = 16000
+SAMPLES = 160
 FAMILIES = ("bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "reed", "string", "vocal")
 SITE = """\
 title: A large study
@@ -20,15 +24,25 @@ evaluation:
 """
 
 
-def _row(number: int, root: Path, formats: tuple[str, ...]) -> str:
+def _wav(number: int, category: str) -> bytes:
+    """Ten milliseconds of a tone, other bytes for every file."""
+    step = 2 * math.pi * (number % 30 + 2 + 31 * (category == "original")) / SAMPLES
+    samples = [round(9000 * math.sin(step * n) + number % 13 + number / 13 % 17) for n in range(SAMPLES)]
+    body = struct.pack(f"<{SAMPLES}h", *samples) + b"LIST" + struct.pack("<I", 8) + f"{number:08d}".encode()
+    head = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, RATE_HZ, 2 * RATE_HZ, 2, 16)
+    data = b"data" + struct.pack("<I", 2 * SAMPLES) + body
+    return b"RIFF" + struct.pack("<I", 4 + len(head) + len(data)) + b"WAVE" + head + data
+
+
+def _row(number: int, root: Path) -> str:
     family = FAMILIES[number % len(FAMILIES)]
     name = f"{family}_acoustic_{number:05d}-{number % 88 + 20:03d}-100"
     lines = [
         f"{name}:",
         f"  pitch: {number % 88 + 20}",
         f"  instrument_family_str: {family}",
-        "  sample_rate_hz: 16000",
-        "  duration_s: 4.0",
+        f"  sample_rate_hz: {RATE_HZ}",
+        f"  duration_s: {SAMPLES / RATE_HZ}",
         "  bits: 16",
         "  systems:",
         "    reconstruction:",
@@ -39,18 +53,17 @@ def _row(number: int, root: Path, formats: tuple[str, ...]) -> str:
     ]
     for category in ("original", "reconstruction"):
         lines.append(f"    {category}:")
-        for form in formats:
-            path = f"assets/audio/rows/{name}-{category}.{form}"
-            data = {"ogg": b"OggS", "flac": b"fLaC", "wav": b"RIFF"}[form] + f"{number} {category}".encode()
-            (root / path).write_bytes(data)
-            sha = hashlib.sha256(data).hexdigest()
-            lines += [
-                f"      {form}:",
-                f"        path: {path}",
-                f'        sha256: "{sha}"',
-                f"        bytes: {len(data)}",
-                f'        pcm_sha256: "{sha}"',
-            ]
+        path = f"assets/audio/rows/{name}-{category}.wav"
+        data = _wav(number, category)
+        (root / path).write_bytes(data)
+        sha = hashlib.sha256(data).hexdigest()
+        lines += [
+            "      wav:",
+            f"        path: {path}",
+            f'        sha256: "{sha}"',
+            f"        bytes: {len(data)}",
+            f'        pcm_sha256: "{sha}"',
+        ]
     lines += [
         "  loudness_lufs:",
         f"    original: {-20 - number % 7}.5",
@@ -75,13 +88,12 @@ def _row(number: int, root: Path, formats: tuple[str, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def make_large(root: Path, rows: int, formats: tuple[str, ...] = ("ogg",)) -> Path:
+def make_large(root: Path, rows: int) -> Path:
     """Write the companion.
 
     Args:
         root: Folder to make it in.
         rows: Number of clips.
-        formats: Files of every track.
 
     Returns:
         The folder.
@@ -89,7 +101,7 @@ def make_large(root: Path, rows: int, formats: tuple[str, ...] = ("ogg",)) -> Pa
     for folder in ("_data/results", "_data/runs", "assets/audio/rows"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "_data" / "site.yml").write_text(SITE % rows, encoding="utf-8")
-    (root / "_data" / "rows.yml").write_text("".join(_row(i, root, formats) for i in range(rows)), encoding="utf-8")
+    (root / "_data" / "rows.yml").write_text("".join(_row(i, root) for i in range(rows)), encoding="utf-8")
     results = {
         "schema_version": 1,
         "collection": "rows",
