@@ -135,12 +135,14 @@ class Report:
         lines: Metric after metric, system after system.
         metrics: The metrics by name.
         notes: Sentences below the tables, by metric; those for all under the empty name.
+        sets: What was measured of whole sets, as rows of a results document with their ``model``.
     """
 
     title: str
     lines: Sequence[Line]
     metrics: dict[str, MetricFacts]
     notes: dict[str, list[str]]
+    sets: Sequence[Mapping[str, Any]] = ()
 
     def of(self, metric: str) -> list[Line]:
         """Lines of a metric."""
@@ -307,7 +309,18 @@ def _from_rows(
             said.append(f"ranks and letters: the {stand.ranking.n} clips that all systems have a value for")
         if said:
             notes[name] = said
-    return Report(_title(recorded, len(table.clip_ids)), lines, {n: recorded.metrics[n] for n in names}, notes)
+    sets = [
+        {**row, "model": facts["model"], "p": row.get("p_value")}
+        for facts, held in rows.sets.values()
+        for row in held
+        if facts.get("model") in models
+    ]
+    place = {model: index for index, model in enumerate(models)}
+    sets.sort(key=lambda row: (row.get("embedding") is None, place[row["model"]]))
+    return Report(
+        _title(recorded, len(table.clip_ids)), lines, {n: recorded.metrics[n] for n in names}, notes,
+        [] if metrics or len(opened) > 1 else sets,
+    )  # fmt: skip
 
 
 def _rows(recorded: Recorded) -> StoreContents:
@@ -432,9 +445,13 @@ def _from_document(recorded: Recorded, results: Any, metrics: Sequence[str]) -> 
             0,
             "from an older results document: intervals of medians, effect sizes, ranks and ties need the results store",
         )
+    sets = [
+        {**row, "model": models.get(row["category"], row["category"])}
+        for row in results.get("sets", {}).get("rows", [])
+    ]
     return Report(
         _title(recorded, results["corpus"]["clips"]), lines, {n: recorded.metrics[n] for n in names},
-        {"": said, **notes},
+        {"": said, **notes}, [] if metrics else sets,
     )  # fmt: skip
 
 
@@ -590,6 +607,30 @@ def _shown(report: Report, metric: str) -> tuple[list[str], list[list[str]]]:
     return [head for head, _ in kept], [list(row) for row in zip(*(column for _, column in kept), strict=True)]
 
 
+SETS_TITLE = "whole sets: outputs against recordings, and the floor that recordings reach themselves"
+
+
+def _set_table(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of the table of whole sets."""
+    head = ["metric of sets", "of", "system", "n", "value", "other clips", "floor", "p"]
+    rows = []
+    for row in report.sets:
+        floor = row.get("floor") or {}
+        other = floor.get("at_floor_size")
+        of = row.get("embedding") or f"codes, {row.get('level', 'all')}"
+        value = _estimate(row["value"], row.get("low"), row.get("high"))
+        rows.append(
+            [
+                str(row["metric"]), str(of), str(row["model"]), str(row["n_estimate"]),
+                value if row["value"] is not None else str(row["status"]),
+                "–" if other is None else f"{other:.4g}",
+                _estimate(floor.get("mean"), floor.get("low"), floor.get("high")),
+                _p(row.get("p")),
+            ]
+        )  # fmt: skip
+    return head, rows
+
+
 def _said(report: Report) -> list[str]:
     return (
         [
@@ -606,13 +647,20 @@ def _text(report: Report) -> str:
     for name, facts in report.metrics.items():
         head, rows = _shown(report, name)
         out += ["", f"{name} ({', '.join(part for part in (facts.unit, facts.direction) if part)})"]
-        clean = [[shown(text) for text in row] for row in (head, *rows)]
-        widths = [max(len(row[k]) for row in clean) for k in range(len(head))]
-        for row in clean:
-            out.append("  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+        out += _aligned(head, rows)
         out += [f"  {note}" for note in report.notes.get(name, [])]
+    if report.sets:
+        out += ["", SETS_TITLE, *_aligned(*_set_table(report))]
     out += ["", *_said(report)]
     return "\n".join(out) + "\n"
+
+
+def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    clean = [[shown(text) for text in row] for row in (head, *rows)]
+    widths = [max(len(row[k]) for row in clean) for k in range(len(head))]
+    return [
+        "  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in clean
+    ]
 
 
 def _markdown(report: Report) -> str:
@@ -625,6 +673,11 @@ def _markdown(report: Report) -> str:
         out.append("|" + "|".join("---" if k == 0 else "---:" for k in range(len(head))) + "|")
         out += [_markdown_row(row) for row in rows]
         out += [line for note in report.notes.get(name, []) for line in ("", _plain_markdown(note))]
+    if report.sets:
+        head, rows = _set_table(report)
+        out += ["", f"## {_plain_markdown(SETS_TITLE.capitalize())}", "", _markdown_row(head)]
+        out.append("|" + "|".join("---" if k < 3 else "---:" for k in range(len(head))) + "|")
+        out += [_markdown_row(row) for row in rows]
     out += [line for note in _said(report) for line in ("", _plain_markdown(note))]
     return "\n".join(out) + "\n"
 

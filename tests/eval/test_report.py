@@ -15,6 +15,7 @@ import pytest
 
 from eval.recorded import open_recorded
 from eval.report import COLUMNS, latex_text, make_report, parse_margins, render, write_report
+from eval.results import ResultsStore
 from eval.stats import equivalence, mean_interval, paired_difference, quantile_interval, variance_components
 from eval.summary import summarise
 from models.errors import InputError
@@ -315,3 +316,21 @@ def test_equivalence_needs_a_second_system_and_a_known_metric(tmp_path: Path, st
         make_report(write_store(tmp_path / "s", {"m": {"si_sdr": [1.0, 2.0]}}), margins={"si_sdr": 1.0})
     with pytest.raises(InputError, match="no metric 'pesq'"):
         make_report(store, margins={"pesq": 1.0})
+
+
+def test_sets_stand_below_the_metrics(tmp_path: Path) -> None:
+    folder = write_store(tmp_path / "s", values())
+    row = {
+        "metric": "kernel_distance", "embedding": "log_mel", "value": 0.5, "status": "ok", "low": 0.25, "high": 0.75,
+        "n_estimate": 40, "p_value": 0.01, "floor": {"mean": 0.125, "low": -0.5, "high": 1.0, "at_floor_size": 0.625},
+    }  # fmt: skip
+    empty = {**row, "value": None, "low": None, "high": None, "status": "undefined", "floor": None, "p_value": None}
+    with ResultsStore(folder) as store:
+        store.add_set("k1", {"model": "twin"}, [empty])
+        store.add_set("k2", {"model": "good"}, [row])
+    report = make_report(folder)
+    assert [entry["model"] for entry in report.sets] == ["good", "twin"]
+    line = next(line for line in render(report, "text").splitlines() if line.startswith("  kernel_distance"))
+    assert line.split()[2:] == ["good", "40", "0.50", "[0.25,", "0.75]", "0.625", "0.1", "[-0.5,", "1.0]", "0.010"]
+    assert "| undefined |" in render(report, "markdown")
+    assert make_report(folder, metrics=["si_sdr"]).sets == []
