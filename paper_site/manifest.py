@@ -814,7 +814,7 @@ def read_companion(source: Path) -> Companion:
         else:
             data[path.stem] = read_document(path)
             if path.name == "benchmarks.json":
-                documents[f"data/{path.name}"] = path
+                documents[f"data/history/{path.name}"] = path
 
     results: dict[str, Results] = {}
     for name in wanted:

@@ -86,7 +86,9 @@ def test_every_number_links_to_its_run_and_the_page_is_sound(companion: Path, tm
     assert text.count('class="num" href="#run-20260102T000000Z"') == 6
     assert 'id="run-20260102T000000Z"' in text and 'id="run-20260101T000000Z"' in text
     assert "a &lt;b&gt; on notes" in text and "something was worse" in text
-    assert json.loads((tmp_path / "site" / "data" / "benchmarks.json").read_text()) == json.loads(path.read_text())
+    assert json.loads((tmp_path / "site" / "data" / "history" / "benchmarks.json").read_text()) == json.loads(
+        path.read_text()
+    )
     assert "benchmarks.html" in (tmp_path / "site" / "reproduce.html").read_text(encoding="utf-8")
     assert check_site(tmp_path / "site") == []
 
