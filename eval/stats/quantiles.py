@@ -23,7 +23,10 @@ from eval.stats.draws import Floats, counted, resampled_positions
 from eval.stats.intervals import bca_ends, check_settings, finite_numbers, jackknife
 
 Integers = NDArray[np.int64]
-_ROWS = 1 << 16
+_ROWS = 1 << 18
+
+# Standard deviations of a draw's quantile, in places, up to which the cuts stand close together.
+_DEVIATIONS = 4.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def quantile_intervals(
         if units is not None and _has_spread(ordered, units):
             by_units.setdefault(int(units.max()) + 1, []).append(index)
     for count, members in by_units.items():
-        cuts = [_Cuts(ready[index][0], ready[index][1], count) for index in members]  # type: ignore[arg-type]
+        cuts = [_Cuts(ready[index][0], ready[index][1], count, q) for index in members]  # type: ignore[arg-type]
         found = _grouped(cuts, count, q, resamples, seed, threads)
         drawn |= dict(zip(members, found, strict=True))
 
@@ -236,21 +239,28 @@ def _grouped(
 class _Cuts:
     """Finds quantiles of weighted values: first between which cuts they lie, then at which value.
 
-    All counts are whole numbers, exact in the type that the products are made in.
+    All counts are whole numbers, exact in the type that the products are made in. The cuts stand close together where
+    nearly all draws have their quantile, and the long ends before and after are one block each.
     """
 
-    def __init__(self, ordered: Floats, units: Integers, count: int) -> None:
+    def __init__(self, ordered: Floats, units: Integers, count: int, q: float) -> None:
         self.ordered = ordered
+        self.units = units
         n = ordered.size
-        self.width = max(1, int(np.sqrt(n)))
-        self.starts = np.arange(0, n, self.width)
         sizes = np.bincount(units, minlength=count)
         self.dtype: type = np.float32 if int(sizes.max()) * count < 2**24 else np.float64
-        blocks = np.zeros((count, self.starts.size), dtype=self.dtype)
-        np.add.at(blocks, (units, np.arange(n) // self.width), 1)
+        middle = int(q * (n - 1))
+        below = np.bincount(units[: middle + 1], minlength=count)
+        reach = int(_DEVIATIONS * np.sqrt(((below - q * sizes) ** 2).sum())) + 1
+        first, last = max(0, middle - reach), min(n, middle + reach + 1)
+        self.width = max(1, int(np.sqrt((last - first) / 2)))
+        last -= (last - first) % self.width
+        self.first = int(first > 0)
+        self.edges = np.unique(np.concatenate([[0], np.arange(first, last + 1, self.width), [n]]))
+        self.even = (last - first) // self.width
+        blocks = np.zeros((count, self.edges.size - 1), dtype=self.dtype)
+        np.add.at(blocks, (units, np.repeat(np.arange(self.edges.size - 1), np.diff(self.edges))), 1)
         self.blocks = blocks
-        self.units = units
-        self.count = count
 
     def quantile(self, weights: NDArray[np.floating], q: float) -> Floats:
         """Quantile of every row's values, a value being there as often as its unit's weight says."""
@@ -265,18 +275,21 @@ class _Cuts:
         first = np.empty(len(weights))
         second = np.empty(len(weights))
         block = (below <= place[:, None]).sum(axis=1)
+        inner = (block >= self.first) & (block < self.first + self.even)
         late: list[NDArray[np.int64]] = []
-        for number in np.unique(block):
-            rows = np.flatnonzero(block == number)
-            start = int(self.starts[number])
-            stop = min(start + self.width, self.ordered.size)
-            inside = np.cumsum(weights[rows][:, self.units[start:stop]], axis=1)
-            before = 0.0 if number == 0 else below[rows, number - 1].astype(np.float64)
+        # The even blocks at once, the ends one after the other.
+        for rows in (np.flatnonzero(inner), *(np.flatnonzero(block == end) for end in np.unique(block[~inner]))):
+            if not rows.size:
+                continue
+            starts = self.edges[block[rows]]
+            width = int(self.edges[block[rows[0]] + 1] - starts[0])
+            inside = np.cumsum(weights[rows[:, None], self.units[starts[:, None] + np.arange(width)]], axis=1)
+            before = np.where(block[rows] > 0, below[rows, block[rows] - 1], 0).astype(np.float64)
             wanted = (place[rows] - before)[:, None]
-            first[rows] = self.ordered[start + (inside <= wanted).sum(axis=1)]
+            first[rows] = self.ordered[starts + (inside <= wanted).sum(axis=1)]
             after = (inside <= wanted + 1).sum(axis=1)
-            second[rows] = self.ordered[start + np.minimum(after, stop - start - 1)]
-            late.append(rows[after == stop - start])
+            second[rows] = self.ordered[starts + np.minimum(after, width - 1)]
+            late.append(rows[after == width])
         beyond = np.concatenate(late)
         # The next value lies in another block, or there is none.
         beyond = beyond[place[beyond] + 1 < below[beyond, -1]]
