@@ -16,7 +16,9 @@ from scipy.linalg import LinAlgError, cholesky, eigvalsh, svdvals
 from eval.sets.definition import Undefined
 from eval.sets.matrices import Floats, checked
 
-_PLAIN_SPREAD = 1e-8
+_LEAST_SPREAD = 1e-12
+_ROUNDINGS = 8
+_LOST = 1e-11
 _RANK = 1e-12
 _CLIPS_PER_DIRECTION = 2
 
@@ -37,8 +39,12 @@ def root_trace(covariance_a: Floats, covariance_b: Floats) -> float:
     lower = _factor(covariance_a, "estimate")
     other = _factor(covariance_b, "reference")
     values = eigvalsh(lower.T @ covariance_b @ lower, driver="evr", check_finite=False)
-    if values[0] > _PLAIN_SPREAD * values[-1]:
-        return float(np.sqrt(values).sum())
+    if values[0] > _LEAST_SPREAD * values[-1]:
+        roots = np.sqrt(values)
+        # An eigenvalue is known to a few roundings of the largest, its root to that over twice the root.
+        lost = _ROUNDINGS * np.finfo(np.float64).eps * values[-1] * (0.5 / roots).sum()
+        if lost < _LOST * roots.sum():
+            return float(roots.sum())
     return float(svdvals(lower.T @ other, check_finite=False).sum())
 
 

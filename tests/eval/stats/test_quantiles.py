@@ -60,7 +60,7 @@ def test_grouped_draws_are_quantiles_of_the_drawn_groups(q: float) -> None:
     values = np.round(generator.normal(size=150), 1)
     ordered, units = _sorted(values, groups.tolist())
     drawn = generator.integers(0, 12, size=(40, 12), dtype=np.int32)
-    found = _Cuts(ordered, units, 12).quantile(counted(drawn, 12, np.float32), q)
+    found = _Cuts(ordered, units, 12, q).quantile(counted(drawn, 12, np.float32), q)
     for row, value in zip(drawn, found, strict=True):
         assert value == np.quantile(np.concatenate([ordered[units == unit] for unit in row]), q)
 
