@@ -52,8 +52,32 @@ def _new(options: argparse.Namespace) -> int:
     return 0
 
 
+def _diff_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", type=Path, metavar="A", help="a built site")
+    parser.add_argument("second", type=Path, metavar="B", help="another one")
+    parser.add_argument("--json", action="store_true", help="print a list of changes as JSON")
+
+
+def _diff(options: argparse.Namespace) -> int:
+    import json
+
+    from paper_site.diff import compare_sites
+    from paper_site.errors import SiteError
+
+    try:
+        changes = compare_sites(options.first, options.second)
+    except SiteError as wrong:
+        return _fail(wrong)
+    if options.json:
+        print(json.dumps([change.to_json() for change in changes], indent=1, ensure_ascii=False))
+    else:
+        print(*changes, f"{len(changes)} differences" if changes else "no difference", sep="\n")
+    return 1 if changes else 0
+
+
 # A further command is one line here.
 COMMANDS: dict[str, Command] = {
+    "diff": Command("list the samples, numbers and files that differ between two built sites", _diff_arguments, _diff),
     "new": Command("start a companion for another paper", _new_arguments, _new),
 }
 
@@ -77,6 +101,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--explain", action="store_true", help="say of every page why it was rendered, or that it was not"
     )
+    parser.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="build for blind review, without names, into SOURCE/_anonymous",
+    )
+    parser.add_argument(
+        "--archive", type=Path, nargs="?", const=Path(), metavar="ZIP",
+        help="pack the site into one file that opens from disk (default: beside the site)",
+    )  # fmt: skip
     parser.add_argument("--serve", action="store_true", help="then serve the site, and build again when a file changes")
     parser.add_argument("--port", type=int, default=8000, metavar="P", help="port to serve on (default: 8000)")
     commands = parser.add_subparsers(title="commands in place of building", dest="action", metavar="COMMAND")
@@ -118,18 +151,32 @@ def _evaluate(options: argparse.Namespace, source: Path, command: str) -> int:
     return 1 if report.errors else 0
 
 
-def _render(source: Path, destination: Path, *, explain: bool = False) -> None:
+def _render(options: argparse.Namespace, source: Path, destination: Path) -> None:
     from paper_site.jekyll import is_jekyll
 
     if is_jekyll(source):
-        _render_jekyll(source, destination, explain=explain)
-        return
+        if options.anonymous:
+            from paper_site.errors import OutputError
+
+            raise OutputError("--anonymous cannot blind a Jekyll companion; its texts and links are its own")
+        _render_jekyll(source, destination, explain=options.explain)
+    else:
+        _render_own(options, source, destination)
+    if options.archive is not None:
+        from paper_site.archive import pack
+
+        place = options.archive if options.archive.name else destination.with_name(f"{destination.name}.zip")
+        packed = pack(destination, place)
+        print(f"archive: {packed.files} files in {packed.path} ({packed.size_bytes / 1e6:.1f} MB)")
+
+
+def _render_own(options: argparse.Namespace, source: Path, destination: Path) -> None:
     from paper_site.build import CACHE, build
 
     started = time.perf_counter()
-    report = build(source, destination, cache=source / CACHE)
+    report = build(source, destination, cache=source / CACHE, anonymous=options.anonymous)
     done = report.written
-    if explain:
+    if options.explain:
         for page, reason in report.reasons.items():
             print(f"{page}: {reason}")
         kept = report.pages - len(report.reasons)
@@ -139,6 +186,11 @@ def _render(source: Path, destination: Path, *, explain: bool = False) -> None:
         f"site: {report.pages} pages and {report.samples} clips in {destination} ({done.changed} files written,"
         f" {done.unchanged} unchanged, {done.removed} removed; {time.perf_counter() - started:.2f} s)"
     )
+    if report.hidden:
+        print(
+            f"anonymous: {report.hidden.names} names and commits taken out of {report.hidden.changed} files; nothing of"
+            f" them is left in the {report.hidden.proved} files of the site"
+        )
     if report.missing:
         print(f"site: no results yet for {', '.join(report.missing)}; the pages say so")
 
@@ -177,7 +229,7 @@ def _serve(options: argparse.Namespace, destination: Path, problem: Exception | 
     watched += [CONTENT] if own else [source]
 
     def rebuild() -> None:
-        _render(source, destination, explain=options.explain)
+        _render(options, source, destination)
 
     try:
         watch(watched, destination.resolve(), rebuild, state)
@@ -193,7 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.action:
         return COMMANDS[options.action].run(options)
     source: Path = options.source
-    destination: Path = options.destination or source / "_site"
+    destination: Path = options.destination or source / ("_anonymous" if options.anonymous else "_site")
     try:
         command = shlex.join(["python", "build_site.py", *(sys.argv[1:] if arguments is None else arguments)])
         return _main(options, source, destination, command)
@@ -222,7 +274,7 @@ def _main(options: argparse.Namespace, source: Path, destination: Path, command:
         if site.jobs or site.studies:
             status = _evaluate(options, source, command)
     try:
-        _render(source, destination, explain=options.explain)
+        _render(options, source, destination)
     except SiteError as wrong:
         if not options.serve:
             return _fail(wrong)

@@ -42,6 +42,7 @@ class BuildReport:
         missing: Collections that the companion asks for and that have no results.
         written: What was done in the destination.
         reasons: Path of every page that was rendered, and why.
+        hidden: What was taken out for blind review; None for a site with names.
     """
 
     pages: int
@@ -49,6 +50,22 @@ class BuildReport:
     missing: tuple[str, ...]
     written: Written
     reasons: Mapping[str, str] = field(default_factory=dict)
+    hidden: Hidden | None = None
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What a build for blind review took out.
+
+    Attributes:
+        names: Number of names and commits looked for.
+        changed: Number of files from which something was taken.
+        proved: Number of files that were read again, and in which nothing of them is left.
+    """
+
+    names: int
+    changed: int
+    proved: int
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -103,6 +120,7 @@ def build(
     templates: Path = TEMPLATES,
     content: Sequence[Path] = (),
     cache: Path | None = None,
+    anonymous: bool = False,
 ) -> BuildReport:
     """Build the site of a companion.
 
@@ -112,6 +130,7 @@ def build(
         templates: Folder of the templates.
         content: Folders of texts; by default those of `content_folders`.
         cache: Folder in which to remember what the next build need not do again; None renders everything.
+        anonymous: Make a site for blind review, without names, commits and links to repositories; always made whole.
 
     Returns:
         What was made.
@@ -123,8 +142,8 @@ def build(
     if not source.is_dir():
         raise DataError("there is no such folder; --source names the companion's folder", path=source)
     source = source.resolve()
-    task = _Task(source, destination, templates, tuple(content) or tuple(content_folders(source)))
-    with cached.using(cached.Cache(cache)):
+    task = _Task(source, destination, templates, tuple(content) or tuple(content_folders(source)), anonymous)
+    with cached.using(cached.Cache(None if anonymous else cache)):
         return _nothing_to_do(task) or _build(task)
 
 
@@ -134,6 +153,7 @@ class _Task:
     destination: Path
     templates: Path
     content: tuple[Path, ...]
+    anonymous: bool = False
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -219,6 +239,28 @@ def _facts(companion: Companion, pages: Sequence[Page], rendered: Mapping[str, R
     return {name: Rendered.of(data) for name, data in made.items()}
 
 
+def _hide(
+    companion: Companion, rendered: Mapping[str, Rendered], copies: Mapping[str, Path]
+) -> tuple[dict[str, Rendered], dict[str, Path], Hidden]:
+    from paper_site.anonymous import anonymise, deny_list
+    from paper_site.output import Rendered
+
+    names = deny_list(companion)
+    made, kept, changed = anonymise(names, {name: page.read() for name, page in rendered.items()}, copies)
+    count = len(names.names) + len(names.words) + len(names.commits)
+    return {name: Rendered.of(data) for name, data in made.items()}, kept, Hidden(count, changed, 0)
+
+
+def _proved(
+    companion: Companion, rendered: Mapping[str, Rendered], copies: Mapping[str, Path], hidden: Hidden
+) -> Hidden:
+    from paper_site.anonymous import deny_list, prove
+
+    proved = prove(deny_list(companion), {name: page.read for name, page in rendered.items()})
+    proved += prove(deny_list(companion), {name: path.read_bytes for name, path in copies.items()})
+    return Hidden(hidden.names, hidden.changed, proved)
+
+
 def _build(task: _Task) -> BuildReport:
     from paper_site.content import read_prose
     from paper_site.extras import check_audio, check_published, printing
@@ -238,6 +280,11 @@ def _build(task: _Task) -> BuildReport:
     cached.active().tools = tools
     files = Files(str(source))
     companion = check_audio(read_companion(source), files)
+    named = companion
+    if task.anonymous:
+        from paper_site.anonymous import blind
+
+        companion = blind(companion)
     prose = read_prose(list(task.content))
     pages = list_pages(companion, prose)
     own_styles = tuple(
@@ -251,7 +298,12 @@ def _build(task: _Task) -> BuildReport:
     rendered |= _facts(companion, pages, rendered)
     copies = _copies(companion)
     check_published(companion, copies, lambda: {name: page.read() for name, page in rendered.items()})
+    hidden = None
+    if task.anonymous:
+        rendered, copies, hidden = _hide(named, rendered, copies)
     rendered = seal(rendered, printing(pages), {name: files.sha256(path) for name, path in copies.items()})
+    if hidden is not None:
+        hidden = _proved(named, rendered, copies, hidden)
     files.save()
     written = write_site(destination, source, rendered, copies)
     increment.finish()
@@ -267,4 +319,4 @@ def _build(task: _Task) -> BuildReport:
             "report": (len(pages), samples, missing),
         },
     )
-    return BuildReport(len(pages), samples, missing, written, increment.reasons)
+    return BuildReport(len(pages), samples, missing, written, increment.reasons, hidden)
