@@ -202,10 +202,6 @@ class Interleaved:
         self._rounds += rounds
         return Compared(self._best[0], self._best[1], self._rounds)
 
-    def forget(self) -> None:
-        """Begin anew: what was timed so far no longer counts."""
-        self._best, self._rounds = [math.inf, math.inf], 0
-
 
 def compare(
     work: Callable[[], object],

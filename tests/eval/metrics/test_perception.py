@@ -6,6 +6,9 @@ import importlib
 import importlib.util
 import math
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +16,7 @@ import pytest
 import torch
 
 from eval.metrics.scoring import score_batch
-from tests.signals import noise
+from tests.signals import noise, tone
 
 # In the package the name stands for the rows of the table.
 perception = importlib.import_module("eval.metrics.perception")
@@ -128,3 +131,22 @@ def test_what_a_package_raises_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> 
         stub = SimpleNamespace(stoi=lambda *_, found=answer, **__: found)
         monkeypatch.setitem(sys.modules, "pystoi", stub)
         assert math.isnan(perception.stoi(estimate, reference, sample_rate_hz=16_000))
+
+
+def test_visqol_hears_one_clip_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = threading.Semaphore(1)
+
+    class Listener:
+        def measure_from_arrays(self, reference: object, estimate: object, rate: int) -> SimpleNamespace:
+            assert inside.acquire(blocking=False), "two clips at once"
+            time.sleep(0.02)
+            inside.release()
+            return SimpleNamespace(moslqo=3.0)
+
+    monkeypatch.setattr(perception, "_visqol", lambda mode: Listener())
+    clip = torch.from_numpy(tone(440, 0.5)).double()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(
+            pool.map(lambda _: float(perception.visqol(clip, clip, sample_rate_hz=16_000, mode="speech")), range(8))
+        )
+    assert found == [3.0] * 8
