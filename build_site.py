@@ -37,18 +37,56 @@ class Command:
 def _new_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder to make; it must be empty or not exist")
     parser.add_argument("--title", metavar="T", help="title of the paper")
+    parser.add_argument(
+        "--from-audio",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of finished audio named by system and clip (system/clip.wav, clip-system.wav, …); in a companion"
+        " that exists already only the listening table is made anew",
+    )
 
 
 def _new(options: argparse.Namespace) -> int:
     from paper_site.errors import SiteError
     from paper_site.starter import start_companion
 
+    folder: Path = options.folder
+    audio: Path | None = options.from_audio
+    exists = audio is not None and (folder / "_data" / "site.yml").is_file()
+    from eval.from_audio import EarwitnessError, import_audio, read_names, write_placeholders
+    from eval.progress import Bar
+
     try:
-        made = start_companion(options.folder, title=options.title)
-    except SiteError as wrong:
+        if audio is not None:
+            # Said before anything is written.
+            read_names(audio)
+        if not exists:
+            made = start_companion(folder, title=options.title, finished_audio=True)
+            print(f"new companion in {folder}: {', '.join(made)}")
+        placeholder = audio is None
+        if audio is None:
+            audio = folder / "recordings"
+            write_placeholders(audio)
+        done = import_audio(
+            audio,
+            folder,
+            title="Placeholder tones" if placeholder else "Samples",
+            about="Tones that a formula makes and the same with four bits: they stand in for your own."
+            if placeholder
+            else None,
+            command=shlex.join(["python", "build_site.py", "new", str(folder), "--from-audio", str(audio)]),
+            progress=Bar(sys.stderr),
+        )
+    except (SiteError, EarwitnessError) as wrong:
         return _fail(wrong)
-    print(f"new companion in {options.folder}: {', '.join(made)}")
-    print(f"next: python build_site.py --source {shlex.quote(str(options.folder))} --serve")
+    print(f"{done.rows} clips, names read as {done.reading}: {', '.join(done.systems)}")
+    if done.missing:
+        shown = ", ".join(f"{clip} by {system}" for clip, system in done.missing[:5])
+        print(f"not there: {shown}{f' and {len(done.missing) - 5} more' if len(done.missing) > 5 else ''}")
+    where = shlex.quote(str(folder))
+    print(f"next: python build_site.py --source {where} --serve")
+    if placeholder:
+        print(f"      python build_site.py new {where} --from-audio FOLDER puts your own sounds in place of the tones")
     return 0
 
 

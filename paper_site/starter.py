@@ -32,12 +32,22 @@ def check_new_folder(folder: Path) -> None:
         raise OutputError(f"{folder} is not empty; name a folder that is empty or does not exist")
 
 
-def start_companion(folder: Path, *, title: str | None = None) -> list[str]:
+LINT = """
+# What a check of the audio finds stands on the page on reproduction. Files from elsewhere are shown as they are; take a
+# line away, and its finding stops the build.
+lint:
+  severity: {duration: warning, full_scale: warning, silence: warning, dc: warning, same_bytes: warning}
+"""
+
+
+def start_companion(folder: Path, *, title: str | None = None, finished_audio: bool = False) -> list[str]:
     """Write the texts of a new companion.
 
     Args:
         folder: Made when missing.
         title: Of the paper.
+        finished_audio: Whether the sounds are finished files from elsewhere, of which the check of the audio may only
+            tell what it finds.
 
     Returns:
         The files written, relative to the folder.
@@ -55,6 +65,8 @@ def start_companion(folder: Path, *, title: str | None = None) -> list[str]:
         for target, origin in FILES.items():
             text = read_text(STARTER / origin, ContentError)
             text = text.replace('"{{ title_text }}"', quoted).replace("{{ title }}", quoted)
+            if finished_audio and target == "_data/site.yml":
+                text += LINT
             path = folder / target
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
