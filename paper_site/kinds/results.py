@@ -76,7 +76,7 @@ def pages(companion: Companion, prose: Mapping[str, Prose]) -> Iterator[Page]:
     sections = []
     for collection in companion.collections:
         results = collection.results
-        if results is None:
+        if results is None or not results.metrics:
             continue
         sections.append(
             {
