@@ -96,7 +96,7 @@ def pages(companion: Companion, prose: Mapping[str, Prose]) -> Iterator[Page]:
         return
     newest = runs[-1]
     same = [run for run in runs if run.kind == newest.kind]
-    plots = [*_speed_plots(same), *_quality_plots(same)]
+    plots = [*_speed_plots(same), *_quality_plots(same)] if len(same) > 1 else []
     yield Page(
         path=f"{NAME}.html",
         template=f"{NAME}.html",

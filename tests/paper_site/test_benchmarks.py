@@ -72,6 +72,12 @@ def test_plots_are_means_over_stages_in_per_cent_of_the_first_run(companion: Pat
     assert [point.y for point in quality.points] == pytest.approx([100.0, 110.0])
 
 
+def test_a_first_run_has_no_course(companion: Path) -> None:
+    write(companion, run(1))
+    context = page(companion).context
+    assert context["plots"] == [] and dict(context["speed"])["Metrics"][0].since_first is None
+
+
 def test_other_machines_are_listed_and_not_compared(companion: Path) -> None:
     write(companion, run(1, pace=9.0, machine={**MACHINE, "model": "Slow"}), run(2), run(3))
     context = page(companion).context
