@@ -22,6 +22,8 @@ import pytest
 
 pytestmark = pytest.mark.benchmark
 FACTOR = float(os.environ.get("FACTOR", "1"))
+if os.environ.get("ONCE") and not os.environ.get("EARWITNESS_SECOND_LOOK"):
+    FACTOR = 1.5
 ERROR = float(os.environ.get("ERROR", "0.5"))
 COUNT = int(os.environ.get("COUNT", "8"))
 
@@ -121,9 +123,8 @@ def test_nothing_changed_passes(measured: Path) -> None:
     assert entry["ratio"] == pytest.approx(3.0, rel=0.3)
 
 
-@pytest.mark.parametrize("factor", [1.3, 2])
-def test_a_slowdown_fails(measured: Path, factor: float) -> None:
-    done = run(measured, "--benchmark", FACTOR=factor)
+def test_a_slowdown_of_30_per_cent_fails(measured: Path) -> None:
+    done = run(measured, "--benchmark", FACTOR=1.3)
     assert done.returncode == 1
     assert "regression against the baseline" in done.stdout
     assert "worse  work" in done.stdout
@@ -139,11 +140,11 @@ def test_every_complete_run_is_added_to_the_history(measured: Path) -> None:
     assert run(measured, "--benchmark", "-k", "work").returncode == 0
     assert runs(measured) == []
     assert run(measured, "--benchmark").returncode == 0
-    assert run(measured, "--benchmark", FACTOR=2).returncode == 1
+    assert run(measured, "--benchmark", ERROR=0.7).returncode == 1
     assert run(measured, "--benchmark", "--benchmark-history", "none").returncode == 0
     first, second = runs(measured)
     assert (first["passed"], second["passed"]) == (True, False)
-    assert second["speed"]["work"] > 1.5 * first["speed"]["work"]
+    assert second["speed"]["work"] == pytest.approx(first["speed"]["work"], rel=0.5)
     assert first["quality"] == {"model": {"log_mel_l1": 0.5, "si_sdr": 9.5}}
     assert first["machine"]["cores"] and first["created"].endswith("Z")
 
@@ -166,6 +167,24 @@ def test_work_without_its_optional_package_is_named_and_keeps_its_entry(measured
     done = run(measured, "--benchmark", LACKING=1)
     assert done.returncode == 0, done.stdout
     assert "the optional package hearing is not installed: work" in done.stdout
+
+
+def test_a_rehearsal_catches_what_it_plants(measured: Path) -> None:
+    done = run(measured, "--benchmark-rehearsal", "-k", "model")
+    assert done.returncode == 0, done.stdout
+    content = json.loads(baseline(measured).read_text(encoding="utf-8"))
+    content["quality"]["model"]["log_mel_l1"]["mean"] = 5.0
+    baseline(measured).write_text(json.dumps(content), encoding="utf-8")
+    done = run(measured, "--benchmark-rehearsal", "-k", "model")
+    assert done.returncode == 1 and "planted, and not caught" in done.stdout
+    assert runs(measured) == []
+    assert "take one" in run(measured, "--benchmark-rehearsal", "--benchmark-update").stderr
+
+
+def test_a_benchmark_beyond_its_limit_is_looked_at_again_elsewhere(measured: Path) -> None:
+    # Slow in this process alone, as an unlucky place in memory would have it.
+    done = run(measured, "--benchmark", "-k", "work", ONCE=1)
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_quality_drop_fails(measured: Path) -> None:
