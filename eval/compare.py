@@ -22,6 +22,9 @@ from eval.summary import gaps as paired_gaps
 from models.errors import InputError
 
 ALPHA = 0.05
+TOLERANCE = 1e-5
+"""Largest relative difference of a clip's value that is taken for rounding, as a run again may have it."""
+ROUNDED = "but for rounding"
 BETTER, WORSE, NOISE, EQUAL, UNKNOWN = "better", "worse", "within noise", "equal", "not comparable"
 
 
@@ -307,9 +310,8 @@ def _paired(
         if gaps[index].n and not _definition_changed(a, b, name) and gaps[index].p_value is not None
     ]
     # Values that are equal clip by clip need no test, and none should pay for them.
-    moved = [
-        index for index in usable if any(x != y for x, y in zip(*columns[index], strict=True) if None not in (x, y))
-    ]
+    exact = [index for index in usable if all(x == y for x, y in _both(columns[index]))]
+    moved = [index for index in usable if index not in exact and not _rounding(_both(columns[index]))]
     p_values = dict(zip(moved, holm([float(gaps[i].p_value or 0.0) for i in moved]), strict=True))
     for index, (model, name) in enumerate(cells):
         gap = gaps[index]
@@ -325,7 +327,7 @@ def _paired(
         elif not pairs:
             verdict, reason = UNKNOWN, "no clip has a value in both"
         elif index not in moved:
-            verdict = EQUAL
+            verdict, reason = EQUAL, "" if index in exact else ROUNDED
         else:
             verdict, reason = _verdict(a, name, p_values[index], gap.mean or 0.0)
         lost = [sum(x is None for x in column) for column in columns[index]]
@@ -339,6 +341,16 @@ def _paired(
             )
         )  # fmt: skip
     return deltas
+
+
+def _both(columns: tuple[Sequence[float | None], Sequence[float | None]]) -> list[tuple[float, float]]:
+    return [(x, y) for x, y in zip(*columns, strict=True) if x is not None and y is not None]
+
+
+def _rounding(pairs: Sequence[tuple[float, float]]) -> bool:
+    """Whether values differ clip by clip by no more than another order of the same sums would give."""
+    largest = max(max(abs(x), abs(y)) for x, y in pairs)
+    return all(math.isclose(x, y, rel_tol=TOLERANCE, abs_tol=0.1 * TOLERANCE * largest) for x, y in pairs)
 
 
 def _outputs(
@@ -508,7 +520,9 @@ def lines(comparison: Comparison) -> list[str]:
     for delta in sorted(moved, key=lambda delta: order[delta.verdict]):
         out.append(f"{delta.verdict}: {delta.metric} of {delta.model}: {_delta_text(delta)}")
     if equal:
-        out.append(f"equal: {equal} of {len(comparison.deltas)} comparisons")
+        rounded = sum(delta.verdict == EQUAL and ROUNDED in delta.reason for delta in comparison.deltas)
+        but = f", {rounded} of them {ROUNDED}" if rounded else ""
+        out.append(f"equal: {equal} of {len(comparison.deltas)} comparisons{but}")
     out += [f"note: {note}" for note in comparison.notes]
     worse = len(comparison.worse)
     out += ["", f"{worse} of {len(comparison.deltas)} comparisons are worse by more than noise"]

@@ -52,6 +52,18 @@ def test_a_gain_is_no_loss(tmp_path: Path) -> None:
     assert verdict(found) == BETTER and not found.worse
 
 
+def test_another_order_of_sums_is_no_loss(tmp_path: Path) -> None:
+    found = pair(tmp_path, -1e-9 * (1 + np.random.default_rng(3).random(COUNT)))
+    assert verdict(found) == EQUAL and not found.worse
+    assert "equal: 2 of 2 comparisons, 1 of them but for rounding" in lines(found)
+
+
+def test_a_loss_above_rounding_on_a_single_clip_is_tested(tmp_path: Path) -> None:
+    shift = np.full(COUNT, -1e-9)
+    shift[0] = -0.01
+    assert verdict(pair(tmp_path, shift)) in (NOISE, WORSE)
+
+
 def test_noise_is_no_loss(tmp_path: Path) -> None:
     noise = np.random.default_rng(2).normal(0.0, 1.0, COUNT)
     found = pair(tmp_path, noise - noise.mean() - 0.05)
