@@ -42,21 +42,21 @@ def stands_in_single(tile: Tile, quantity: str, floor: float, bank: Bank | None,
     return bool(added <= TOLERANCE * total)
 
 
-def _noise(tile: Tile) -> Array:
+def _noise(tile: Tile, floor: float = 0.0) -> Array:
     """Noise of the bins of the sampled frames, shape ``(2, frames, 1)``."""
 
     def make() -> Array:
-        frames = tile.magnitudes()[:, tile.sample]
+        frames = tile.magnitudes(floor)[:, tile.sample]
         return (_LEAST + _NOISE * np.sqrt(np.vecdot(frames, frames) / frames.shape[-1]))[..., None]
 
-    return tile.kept("noise", make)
+    return tile.kept(("noise", floor), make)
 
 
 def _relative_noise(tile: Tile, floor: float) -> Array:
     """Noise of the logarithm of the ratio of two bins, shape ``(frames, bins)``."""
 
     def make() -> Array:
-        relative = _noise(tile) / tile.magnitudes(floor)[:, tile.sample]
+        relative = _noise(tile, floor) / tile.magnitudes(floor)[:, tile.sample]
         return np.add(relative[0], relative[1], out=relative[0])
 
     return tile.kept(("relative noise", floor), make)
@@ -64,8 +64,7 @@ def _relative_noise(tile: Tile, floor: float) -> Array:
 
 def _spread(tile: Tile) -> float:
     """What the sign of the noise adds, in roots of the sum of its squares; a sum over all frames evens out more."""
-    frames = tile.magnitudes()[0]
-    return _GROUPED * math.sqrt(len(frames[tile.sample]) / len(frames))
+    return _GROUPED * math.sqrt(len(range(*tile.sample.indices(tile.frames))) / tile.frames)
 
 
 def _of_gaps(tile: Tile, gaps: Array, noise: Array) -> tuple[float, float]:
@@ -84,12 +83,12 @@ def _nothing(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers) -> t
 
 def _error_energy(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers) -> tuple[float, float]:
     gaps = tile.difference(floor)[tile.sample]
-    noise = _noise(tile)
+    noise = _noise(tile, floor)
     return gaps.shape[-1] * float(np.vdot(noise, noise)), float(np.add.reduce(np.vecdot(gaps, gaps)))
 
 
 def _absolute_error(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers) -> tuple[float, float]:
-    noise = _noise(tile)
+    noise = _noise(tile, floor)
     return _of_gaps(tile, tile.difference(floor)[tile.sample], noise[0] + noise[1])
 
 

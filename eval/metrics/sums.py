@@ -96,10 +96,12 @@ def _totals(spectrogram: Spectrogram, work: _Work, precision: str, *, adaptive: 
     """Sums over all tiles; what becomes of one does not depend on the others."""
     totals: list[Any] = [0.0] * len(work)
     pace = [_Pace(adaptive and precision == "adaptive" and quantity in BOUNDS) for quantity, *_ in work]
+    floors = {floor for _, floor, *_ in work}
+    shared = floors.pop() if len(floors) == 1 and all(bank is None for _, _, bank, _ in work) else 0.0
     for first, last in spectrogram.spans:
         left = list(range(len(work)))
         if precision == "float32" or any(one.ready() for one in pace):
-            tile = spectrogram.tile(first, last, single=True)
+            tile = spectrogram.tile(first, last, single=True, floor=shared)
             taken = left if precision == "float32" else [index for index in left if pace[index].ready()]
             for index in taken:
                 if precision == "float32" or pace[index].stands(stands_in_single(tile, *work[index])):
@@ -108,7 +110,7 @@ def _totals(spectrogram: Spectrogram, work: _Work, precision: str, *, adaptive: 
         for one in pace:
             one.step()
         if left:
-            tile = spectrogram.tile(first, last, single=False)
+            tile = spectrogram.tile(first, last, single=False, floor=shared)
             for index in left:
                 totals[index] = totals[index] + _part(tile, *work[index])
     return totals

@@ -28,24 +28,35 @@ class Tile:
         kernel: Operations for the device.
         settings: The transform.
         single: Whether the arrays are float32.
+        frames: How many there are.
         sample: A few frames, evenly spread and a window apart or more.
         carry: Whatever a quantity keeps from one tile of a clip to the next.
     """
 
     def __init__(
-        self, kernel: Kernel, settings: Stft, magnitudes: Array, *, single: bool, sample: slice, carry: dict[Any, Any]
+        self,
+        kernel: Kernel,
+        settings: Stft,
+        magnitudes: Array,
+        *,
+        single: bool,
+        sample: slice,
+        carry: dict[Any, Any],
+        floor: float = 0.0,
     ) -> None:
         self.kernel = kernel
         self.settings = settings
         self.single = single
         self.sample = sample
         self.carry = carry
+        self.frames = int(magnitudes.shape[1])
         self._magnitudes = magnitudes
+        self._floor = floor
         self._memo: dict[Any, Array] = {}
 
     def magnitudes(self, floor: float = 0.0) -> Array:
         """Magnitudes, those below ``floor`` raised to it."""
-        if not floor:
+        if floor == self._floor:
             return self._magnitudes
         key = ("floored", floor)
         if key not in self._memo:
@@ -207,13 +218,14 @@ class Spectrogram:
         self._carry: dict[Any, Any] = {}
         self._stretches: dict[bool, list[tuple[int, int, list[Array]]]] = {}
 
-    def tile(self, first: int, last: int, *, single: bool) -> Tile:
+    def tile(self, first: int, last: int, *, single: bool, floor: float = 0.0) -> Tile:
         """The frames from ``first`` to ``last − 1``; valid until the next tile is asked for.
 
         Args:
             first: First frame.
             last: The frame after the last.
             single: Whether to work in float32.
+            floor: The one floor under which the magnitudes will be asked for.
         """
         kernel, settings = self._kernel, self._settings
         if single not in self._stretches:
@@ -232,8 +244,10 @@ class Spectrogram:
         shape = (self._clips.count, count, settings.bins)
         spectrum = kernel.rfft(framed, kernel.buffer("spectrum", shape, complex_values=True, single=single))
         magnitudes = kernel.magnitude(spectrum, kernel.buffer("magnitudes", shape, single=single))
+        if floor:
+            magnitudes = kernel.at_least(magnitudes, floor, magnitudes)
         sample = slice(None, None, max(1, length // settings.hop_length, count // _SAMPLED_FRAMES))
-        return Tile(kernel, settings, magnitudes, single=single, sample=sample, carry=self._carry)
+        return Tile(kernel, settings, magnitudes, single=single, sample=sample, carry=self._carry, floor=floor)
 
 
 def tiles(kernel: Kernel, signals: Sequence[Array], settings: Stft) -> Iterator[Tile]:

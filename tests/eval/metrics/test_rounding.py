@@ -91,9 +91,9 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     precisions: list[bool] = []
     original: Callable[..., Tile] = Spectrogram.tile
 
-    def tile(self: Spectrogram, first: int, last: int, *, single: bool) -> Tile:
+    def tile(self: Spectrogram, first: int, last: int, *, single: bool, floor: float = 0.0) -> Tile:
         precisions.append(single)
-        return original(self, first, last, single=single)
+        return original(self, first, last, single=single, floor=floor)
 
     monkeypatch.setattr(Spectrogram, "tile", tile)
     return precisions
