@@ -7,6 +7,11 @@ import json
 import os
 import random
 import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
+from paper_site import cache as cached
 from paper_site.build import CACHE, TEMPLATES, build
 from paper_site.lint import RULES
 from paper_site.output import LEDGER
@@ -285,3 +291,178 @@ def test_after_edits_the_tree_is_that_of_a_clean_build(companion: Path, tmp_path
 @pytest.mark.parametrize("seed", range(2, 12))
 def test_after_fifty_edits_each_the_tree_is_that_of_a_clean_build(companion: Path, tmp_path: Path, seed: int) -> None:
     _edits(companion, tmp_path, 50, seed)
+
+
+def _changed_by(companion: Path, edit: Callable[[], object]) -> tuple[set[str], dict[str, str]]:
+    """Files of the site that an edit changes, and pages that were rendered with the reason."""
+    site, cache = companion / "_site", companion / CACHE
+    build(companion, site, cache=cache)
+    before = tree(site)
+    edit()
+    report = build(companion, site, cache=cache)
+    changed = {name for name, digest in tree(site).items() if before.get(name) != digest}
+    return changed - {"SHA256SUMS", "tree.json", "reproduce.html"}, dict(report.reasons)
+
+
+def _replace(path: Path, old: str, new: str) -> Callable[[], object]:
+    return lambda: path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+
+def test_an_edit_of_one_sample_renders_what_reads_it_and_says_so(companion: Path) -> None:
+    (companion / "count.md").write_text("---\n---\n{{ site.data.tones | length }} rows\n", encoding="utf-8")
+    (companion / "keys.md").write_text("---\n---\n{% for s in site.data.tones %}{{ s[0] }} {% endfor %}\n", "utf-8")
+    edit = _replace(companion / "_data" / "tones.yml", "pitch: 77", "pitch: 78")
+    changed, reasons = _changed_by(companion, edit)
+    assert changed == {"listen/tones.html", "about.html", "data/tones.yml"}
+    assert reasons["listen/tones.html"] == "_data/tones.yml: flute_acoustic_002-077-100 changed"
+    assert reasons["about.html"] == "_data/tones: flute_acoustic_002-077-100.pitch changed"
+    # A text that asks for the keys alone does not read what stands under them.
+    assert "count.html" not in reasons and "keys.html" not in reasons
+
+
+@pytest.mark.parametrize(
+    ("place", "old", "new", "page", "reason"),
+    [
+        ("about.md", "rows", "lines", "about.html", "the text about.md changed"),
+        ("_data/site.yml", "short_title: Tones", "short_title: T", "about.html", "_data/site.yml: short_title changed"),
+        ("_models/codec.md", "minimises", "lowers", "models/codec.html", "the text codec.md changed"),
+        ("_data/results/tones.json", '"n_ok": 11', '"n_ok": 10', "results.html", "_data/results/tones.json changed"),
+    ],
+)
+def test_the_reason_names_what_changed(companion: Path, place: str, old: str, new: str, page: str, reason: str) -> None:
+    changed, reasons = _changed_by(companion, _replace(companion / place, old, new))
+    assert page in changed or page in reasons
+    assert reason in reasons[page]
+
+
+def test_a_changed_template_renders_the_pages_that_use_it(companion: Path, tmp_path: Path) -> None:
+    (companion / "_includes").mkdir()
+    (companion / "_includes" / "note.html").write_text("first", encoding="utf-8")
+    (companion / "a.md").write_text('---\n---\n{% include "note.html" %}\n', encoding="utf-8")
+    edit = _replace(companion / "_includes" / "note.html", "first", "second")
+    changed, reasons = _changed_by(companion, edit)
+    assert changed == {"a.html"}
+    assert reasons == {"a.html": "the template note.html changed"}
+
+
+def test_nothing_changed_is_seen_without_reading_anything(companion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from paper_site import manifest
+
+    site, cache = companion / "_site", companion / CACHE
+    build(companion, site, cache=cache)
+    time.sleep(0.06)  # what changed while it was looked at is looked at once more
+    build(companion, site, cache=cache)
+    monkeypatch.setattr(manifest, "read_companion", lambda _: pytest.fail("read"))
+    assert build(companion, site, cache=cache).written.changed == 0
+    (site / "index.html").unlink()
+    monkeypatch.undo()
+    assert build(companion, site, cache=cache).written.changed == 1
+    assert (site / "index.html").is_file()
+
+
+def test_every_file_that_a_build_opens_is_one_that_it_watches(companion: Path) -> None:
+    program = (
+        "import sys, os, json\n"
+        "opened = set()\n"
+        "def hook(event, arguments):\n"
+        "    if event == 'open' and isinstance(arguments[0], str) and 'w' not in str(arguments[1] or 'r'):\n"
+        "        opened.add(os.path.realpath(arguments[0]))\n"
+        "from pathlib import Path\n"
+        "from paper_site import build as module\n"
+        "source = Path(sys.argv[1])\n"
+        "task = module._Task(source, source / '_site', module.TEMPLATES, (source,))\n"
+        "watched = {os.path.realpath(name) for name in task.inputs()}\n"
+        "sys.addaudithook(hook)\n"
+        "module.build(source, source / '_site')\n"
+        "roots = (str(source), str(module.PROJECT))\n"
+        "ours = {p for p in opened if p.startswith(roots) and '/.venv/' not in p and '/_site/' not in p}\n"
+        "print(json.dumps(sorted(p for p in ours - watched if not p.endswith('.pyc') and os.path.isfile(p))))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(companion.resolve())], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == []
+
+
+_BUILD = (
+    "import sys; from pathlib import Path; from paper_site.build import build; s = Path(sys.argv[1]);"
+    " build(s, s / '_site', cache=s / '.cache/site')"
+)
+
+
+def test_builds_side_by_side_and_killed_ones_leave_a_whole_site(companion: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _BUILD, str(companion)]
+    together = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
+    assert [process.wait(120) for process in together] == [0, 0, 0]
+    rng = random.Random(3)
+    for number in range(4):
+        _replace(companion / "about.md", "rows", f"rows {number}")()
+        killed = subprocess.Popen(command, cwd=ROOT)
+        time.sleep(rng.uniform(0.2, 1.0))
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        for page in (companion / "_site").rglob("*.html"):
+            assert page.read_text(encoding="utf-8").rstrip().endswith("</html>")
+    subprocess.run(command, cwd=ROOT, check=True)
+    build(companion, tmp_path / "clean")
+    assert tree(companion / "_site") == tree(tmp_path / "clean")
+
+
+@pytest.mark.parametrize("fault", ["no database", "half of one", "a folder", "read only", "other values"])
+def test_a_damaged_cache_is_no_cache(companion: Path, tmp_path: Path, fault: str) -> None:
+    site, cache = companion / "_site", companion / CACHE
+    build(companion, site, cache=cache)
+    file = cache / cached.FILE_NAME
+    if fault == "no database":
+        file.write_bytes(b"something else" * 100)
+    elif fault == "half of one":
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    elif fault == "a folder":
+        file.unlink()
+        file.mkdir()
+    elif fault == "read only":
+        cache.chmod(0o500)
+        file.chmod(0o400)
+    else:
+        connection = sqlite3.connect(file)
+        with connection:
+            connection.execute("UPDATE entries SET value = x'00'")
+        connection.close()
+    _replace(companion / "about.md", "rows", "lines")()
+    build(companion, site, cache=cache)
+    build(companion, site, cache=cache)
+    cache.chmod(0o700)
+    build(companion, tmp_path / "clean")
+    assert tree(site) == tree(tmp_path / "clean")
+
+
+def test_same_inputs_give_same_bytes_whatever_the_machine(companion: Path, tmp_path: Path) -> None:
+    files = sorted(p for p in companion.rglob("*") if p.is_file())
+    shuffled = tmp_path / "other" / "companion"
+    for path in reversed(files):
+        target = shuffled / path.relative_to(companion)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+        os.utime(target, (1, 1))
+    settings = [
+        (companion, {"TZ": "UTC", "LC_ALL": "C", "PYTHONHASHSEED": "1"}, 0o022),
+        (
+            shuffled,
+            {"TZ": "Pacific/Kiritimati", "LC_ALL": "tr_TR.UTF-8", "LANG": "de_DE", "PYTHONHASHSEED": "77"},
+            0o077,
+        ),
+        (shuffled, {"TZ": "America/St_Johns", "LC_ALL": "C", "PYTHONHASHSEED": "0", "PYTHONUTF8": "0"}, 0o002),
+    ]
+    trees = []
+    for source, environment, umask in settings:
+        one_core = ["taskset", "-c", "0"] if shutil.which("taskset") and umask == 0o077 else []
+        subprocess.run(
+            [*one_core, sys.executable, "-c", _BUILD, str(source)],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], **environment},
+            umask=umask,
+            check=True,
+        )
+        trees.append(tree(source / "_site"))
+        shutil.rmtree(source / ".cache")
+    assert trees[0] == trees[1] == trees[2]
