@@ -2,7 +2,8 @@
 
 An address is the name of an element on the page of a run: ``mean.COLLECTION.SYSTEM.METRIC`` for a mean,
 ``diff.COLLECTION.SYSTEM.BASELINE.METRIC`` for a difference, ``ranks.COLLECTION.METRIC`` for average ranks,
-``set.COLLECTION.SYSTEM.EMBEDDING.METRIC.LEVEL`` for what was measured of a whole set, ``system.COLLECTION.SYSTEM`` for
+``set.COLLECTION.SYSTEM.EMBEDDING.METRIC.LEVEL`` for what was measured of a whole set (``others.`` against other clips,
+``floor.`` for the recordings), ``system.COLLECTION.SYSTEM`` for
 what is known of a system, ``claim.N``, ``table.N.ROW.COLUMN`` and ``plot.N`` for what a study found, counted from 1. A
 score of one clip leads to ``metric-METRIC`` and has its own address where it stands: ``clip-SAMPLE.SYSTEM.METRIC``.
 """
@@ -141,29 +142,38 @@ def results_figures(document: Mapping[str, Any]) -> Iterator[Figure]:
             card=_card(value=row.get("critical_difference"), n=row.get("blocks"), metric=row["metric"]),
         )
     for row in (document.get("sets") or {}).get("rows") or []:
+        yield from _set_figures(run, collection, heading, system_title(row["category"]), row, systems)
+
+
+def _set_figures(
+    run: str,
+    collection: str,
+    heading: str,
+    system: str,
+    row: Mapping[str, Any],
+    systems: Mapping[str, Mapping[str, Any]],
+) -> Iterator[Figure]:
+    """The numbers of a whole set: against its own clips, against other clips, and what the recordings score there."""
+    place = ".".join((collection, row["category"], row["embedding"] or "codes", row["metric"], row.get("level", "all")))
+    title = f"{row.get('title') or row['metric']} of {system}, {heading}, as a set"
+    numbers = tuple(_numbers(row))
+    shared = {
+        "unit": None if row["unit"] == "1" else row["unit"],
+        "system": systems.get(row["category"], {}).get("model"),
+    }
+    own = _card(value=row.get("value"), low=row.get("low"), high=row.get("high"), n=row.get("n_estimate"), **shared)
+    yield Figure(run, f"set.{place}", title, numbers, card=own)
+    floor = row.get("floor") or {}
+    if floor.get("at_floor_size") is not None:
+        card = _card(value=floor["at_floor_size"], n=floor.get("n_estimate"), **shared)
+        yield Figure(run, f"others.{place}", f"{title}, against the recordings of other clips", numbers, card=card)
+    if floor.get("mean") is not None:
+        ends = {"low": floor.get("low"), "high": floor.get("high")}
+        card = _card(value=floor["mean"], n=floor.get("n_estimate"), unit=shared["unit"], **ends)
         yield Figure(
-            run,
-            ".".join(
-                (
-                    "set",
-                    collection,
-                    row["category"],
-                    row["embedding"] or "codes",
-                    row["metric"],
-                    row.get("level", "all"),
-                )
-            ),
-            f"{row.get('title') or row['metric']} of {system_title(row['category'])}, {heading}, as a set",
-            tuple(_numbers(row)),
-            card=_card(
-                value=row.get("value"),
-                low=row.get("low"),
-                high=row.get("high"),
-                n=row.get("n_estimate"),
-                unit=None if row["unit"] == "1" else row["unit"],
-                system=systems.get(row["category"], {}).get("model"),
-            ),
-        )
+            run, f"floor.{place}", f"{row.get('title') or row['metric']}, {heading}: recordings against recordings",
+            numbers, card=card,
+        )  # fmt: skip
 
 
 def study_figures(document: Mapping[str, Any]) -> Iterator[Figure]:

@@ -123,7 +123,7 @@ def test_the_checker_finds_a_changed_digit_in_a_built_site(built_site: Path, tmp
 def test_every_number_has_an_element_of_its_own_on_the_page_of_its_run(built_site: Path, companion: Path) -> None:
     page = (built_site / "runs" / f"{RUN}.html").read_text(encoding="utf-8")
     figures = ledger_of(read_companion(companion)).of_run(RUN)
-    systems, means, differences, ranks, sets = 2, 6, 3, 3, 6
+    systems, means, differences, ranks, sets = 2, 6, 3, 3, 6 + 2 * 2
     assert len(figures) == systems + means + differences + ranks + sets
     for figure in figures:
         assert page.count(f'id="{figure.address}"') == 1
