@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from paper_site.citation import FILE_NAME, Person
 from paper_site.errors import OutputError
 from paper_site.manifest import Author, Companion
 from paper_site.strip import strip, texts_of
@@ -82,6 +83,13 @@ def deny_list(companion: Companion) -> DenyList:
         if author.url:
             address = urlsplit(author.url)
             found.append((address.netloc + address.path).rstrip("/") or author.url)
+    citation = companion.citation
+    for person in citation.authors if citation else ():
+        found += [person.name, person.indexed, *person.others]
+        found += [text for text in (person.affiliation, person.orcid) if text]
+        found += [part for part in (*person.given.split(), person.family) if person.given and len(part) > 1]
+    if citation:
+        found += [text for text in (citation.doi, citation.url, citation.repository) if text]
     commits = [
         str(run.raw["code"]["commit"])
         for run in companion.runs.values()
@@ -108,7 +116,12 @@ def blind(companion: Companion) -> Companion:
     hidden = {"authors": [{"name": AUTHORS}], "links": [], "anonymous": {}}
     raw = {**companion.site.raw, **hidden}
     site = replace(companion.site, authors=(Author(AUTHORS),), links=(), raw=raw)
-    return replace(companion, site=site, data={**companion.data, "site": raw})
+    citation = companion.citation and replace(
+        companion.citation, authors=(Person("", AUTHORS),), doi=None, url=None, repository=None, pdf=None
+    )
+    documents = {name: path for name, path in companion.documents.items() if name != FILE_NAME}
+    data = {**companion.data, "site": raw}
+    return replace(companion, site=site, data=data, documents=documents, citation=citation)
 
 
 # --- taking out

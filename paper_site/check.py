@@ -117,7 +117,7 @@ class _Reader(HTMLParser):
                 self.problem(f"inline style on <{tag}>")
             if re.sub(r"[\s\x00-\x1f]", "", value).lower().startswith(("javascript:", "vbscript:")):
                 self.problem(f"script address in {name!r} of <{tag}>")
-        if tag == "script" and "src" not in values:
+        if tag == "script" and "src" not in values and values.get("type") != "application/ld+json":
             self.problem("inline script")
         if tag == "style":
             self.problem("inline style sheet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,8 +13,21 @@ from paper_site.documents import read_document
 from paper_site.errors import ContentError, DataError
 from paper_site.lint import Files, lint_audio, orphans, read_settings, refuse_faults
 from paper_site.manifest import Companion
+from paper_site.metadata import (
+    BIBTEX,
+    CRATE,
+    CROISSANT,
+    SAMPLES,
+    audio_path,
+    bibtex,
+    crate,
+    croissant,
+    samples_table,
+    sounds,
+)
 from paper_site.pages import Page, run_path
 from paper_site.provenance import CHECKED_KINDS, Ledger, card_script, untraced
+from paper_site.tables import table_files
 
 LINT = "data/site/lint.json"
 """What site.yml asks of the audio, for those who check the site later."""
@@ -28,6 +42,17 @@ def extra_files(companion: Companion, ledger: Ledger) -> dict[str, bytes]:
         )
         for run in companion.runs.values()
     }
+    for part in companion.heard:
+        if part.samples:
+            made[audio_path(part.name)] = sounds(companion, part)
+    if companion.heard and any(part.samples for part in companion.heard):
+        made[SAMPLES] = samples_table(companion)
+        made[CROISSANT] = croissant(companion, hashlib.sha256(made[SAMPLES]).hexdigest())
+    if companion.citation is not None:
+        made[BIBTEX] = bibtex(companion.citation)
+    made |= table_files(companion)
+    sizes = {name: path.stat().st_size for name, path in companion.documents.items()}
+    made[CRATE] = crate(companion, sizes | {name: len(data) for name, data in made.items() if "/" in name})
     made[LINT] = (json.dumps(companion.site.raw.get("lint") or {}, indent=1, ensure_ascii=False) + "\n").encode()
     return made
 

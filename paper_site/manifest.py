@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from paper_site.citation import Citation, read_citation
 from paper_site.documents import line_of, read_document, read_text
 from paper_site.errors import DataError
 from paper_site.heldout import HeldOut, held_out
@@ -430,6 +431,7 @@ class Companion:
     documents: Mapping[str, Path]  # path inside the site -> document to publish there
     studies: tuple[Study, ...] = ()
     audio: AudioReport | None = None
+    citation: Citation | None = None
 
     @property
     def heard(self) -> tuple[Collection, ...]:
@@ -862,7 +864,11 @@ def read_companion(source: Path) -> Companion:
         shown.append(Study(name, title, found, rows))
         if found:
             documents[f"data/studies/{name}.json"] = folder / "studies" / f"{name}.json"
-    companion = Companion(source, site, tuple(collections), runs, data, documents, tuple(shown))
+    citation, path_of_it = read_citation(source, site)
+    if path_of_it is not None:
+        documents[path_of_it.name] = path_of_it
+    parts = (tuple(collections), runs, data, documents, tuple(shown))
+    companion = Companion(source, site, *parts, citation=citation)
     _check_runs(companion)
     return companion
 

@@ -41,8 +41,10 @@ from paper_site.filters import FILTERS, slug_id
 from paper_site.labels import FILTERS as LABEL_FILTERS
 from paper_site.manifest import Companion
 from paper_site.markdown import to_html
+from paper_site.metadata import FILTERS as METADATA_FILTERS
 from paper_site.pages import Page, Prose, extremes_path, listening_path, model_path, navigation, run_path, study_path
 from paper_site.schema import did_you_mean
+from paper_site.tables import FILTERS as TABLE_FILTERS
 from paper_site.trace import MISSING, DataMap, Digester, Reads, Watched, observe
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -129,7 +131,7 @@ def make_environment(source: Path, templates: Path = TEMPLATES, *, sandboxed: bo
         auto_reload=False,
         bytecode_cache=_CompiledTemplates(),
     )
-    environment.filters.update(FILTERS | LABEL_FILTERS)
+    environment.filters.update(FILTERS | LABEL_FILTERS | METADATA_FILTERS | TABLE_FILTERS)
     return environment
 
 

@@ -8,6 +8,7 @@ from paper_site.charts import interval_rows
 from paper_site.errors import ContentError
 from paper_site.kinds.model import list_models
 from paper_site.manifest import Collection, Companion, Metric
+from paper_site.metadata import article
 from paper_site.pages import Page, Prose, replaces
 from paper_site.schema import did_you_mean
 
@@ -58,6 +59,7 @@ def pages(companion: Companion, prose: Mapping[str, Prose]) -> Iterator[Page]:
         player=heard is not None,
         context={
             "heard": heard,
+            "article": article(companion),
             "headlines": [
                 (c, [(m, interval_rows(c.results, m)) for m in headline_metrics(c, prose.get("index"))])
                 for c in shown
