@@ -186,6 +186,19 @@ class _Task:
         return found
 
 
+def _refuse_links(source: Path, inputs: cached.Listing) -> None:
+    """Stop at links that lead out of the companion: what they show could be anything on this machine."""
+    for name in sorted(inputs):
+        if not name.endswith("@"):
+            continue
+        path = Path(name.removesuffix("@"))
+        if not path.is_relative_to(source) or path.resolve().is_relative_to(source):
+            continue
+        parts = path.relative_to(source).parts
+        if len(parts) > 1 or parts[0] in {"_data", "assets"} or path.suffix.lower() in {".md", ".html"}:
+            raise DataError("is a link that leaves the companion's folder; put what it names in its place", path=path)
+
+
 def _outputs(destination: Path, names: Iterator[str] | Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in names:
@@ -276,6 +289,7 @@ def _build(task: _Task) -> BuildReport:
     check_destination(destination, source)
     # Noted before anything is read: what changes meanwhile is seen by the next build.
     started, inputs = time.time_ns(), task.inputs()
+    _refuse_links(source, inputs)
     tools = cached.tool_digest([Path(__file__).resolve().parent, PROJECT / "_data" / "schema"])
     cached.active().tools = tools
     files = Files(str(source))

@@ -44,6 +44,31 @@ _ID_LISTS = ("aria-labelledby", "aria-describedby", "aria-controls", "headers", 
 _CSS_URL = re.compile(r"url\(\s*['\"]?([^'\")]+)|@import\s+['\"]([^'\"]+)")
 
 
+_ADDRESSES = frozenset(("href", "src", "srcset", "action", "formaction", "poster", "data", "cite", "xlink:href"))
+_POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+}
+
+
+def policy_faults(policy: str) -> list[str]:
+    """List what a content security policy allows beyond the site's own files, or does not settle."""
+    rules = {parts[0].lower(): parts[1:] for rule in policy.split(";") if (parts := rule.split())}
+    faults = [
+        f"{name} is {' '.join(rules.get(name, [])) or 'not set'} and must be {wanted}"
+        for name, wanted in _POLICY.items()
+        if rules.get(name) != [wanted]
+    ]
+    allowed = {"'self'", "'none'", "data:", "blob:"}
+    for name, sources in rules.items():
+        if name not in _POLICY:
+            faults += [f"{name} lets {source} in" for source in sources if source not in allowed]
+    return faults
+
+
 @dataclass(frozen=True, order=True)
 class Problem:
     """One thing that is wrong, where, and what."""
@@ -115,7 +140,8 @@ class _Reader(HTMLParser):
                 self.problem(f"inline handler {name!r} on <{tag}>")
             if name == "style":
                 self.problem(f"inline style on <{tag}>")
-            if re.sub(r"[\s\x00-\x1f]", "", value).lower().startswith(("javascript:", "vbscript:")):
+            scheme = re.sub(r"[\s\x00-\x1f]", "", value).lower() if name in _ADDRESSES else ""
+            if scheme.startswith(("javascript:", "vbscript:")):
                 self.problem(f"script address in {name!r} of <{tag}>")
         if tag == "script" and "src" not in values and values.get("type") != "application/ld+json":
             self.problem("inline script")
@@ -132,6 +158,8 @@ class _Reader(HTMLParser):
             self.problem("<html> without lang")
         if tag == "meta" and values.get("http-equiv", "").lower() == "content-security-policy":
             self.policy = True
+            for fault in policy_faults(values.get("content", "")):
+                self.problem(f"content security policy: {fault}")
         if "id" in values:
             if not values["id"] or re.search(r"\s", values["id"]):
                 self.problem(f"the id {values['id']!r} is empty or holds blanks")

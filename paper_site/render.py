@@ -29,6 +29,7 @@ from jinja2 import (
 )
 from jinja2 import __version__ as jinja2_version
 from jinja2.bccache import Bucket
+from jinja2.exceptions import SecurityError
 from jinja2.loaders import split_template_path
 from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -48,6 +49,16 @@ from paper_site.tables import FILTERS as TABLE_FILTERS
 from paper_site.trace import MISSING, DataMap, Digester, Reads, Watched, observe
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+LONGEST = 1_000_000
+_BLANK = r"(?:[\s\x00-\x20]|&#(?:x0*[9ad]|0*(?:9|10|13));?|&(?:Tab|NewLine);)*"
+_SCRIPT_ADDRESS = re.compile(
+    r"(?<![-\w])(?:href|src|action|formaction)\s*=\s*[\"']?"
+    + _BLANK
+    + f"(?:{_BLANK.join('javascript')}|{_BLANK.join('vbscript')}):",
+    re.IGNORECASE,
+)
+# An address that begins with a printed value.
+_ADDRESS = r"""\b(?:href|src|srcset|action|formaction|poster|data|cite)\s*=\s*(?:"|'|)\s*{salt}v(\d+)q"""
 
 
 class _Template(Template):
@@ -76,6 +87,19 @@ class _Open(_Noting, Environment):
 
 
 class _Sandbox(_Noting, ImmutableSandboxedEnvironment):
+    # Products can grow without bound in one short expression.
+    intercepted_binops = frozenset(("*", "**"))
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**" and not (
+            isinstance(left, int | float) and isinstance(right, int | float) and abs(right) < 100
+        ):
+            raise SecurityError("a power above 99 is not allowed")
+        for many, times in ((left, right), (right, left)):
+            if operator == "*" and hasattr(many, "__len__") and isinstance(times, int) and len(many) * times > LONGEST:
+                raise SecurityError(f"a product of more than {LONGEST} pieces is not allowed")
+        return super().call_binop(context, operator, left, right)
+
     def getattr(self, obj: Any, attribute: str) -> Any:
         # A field named "items" or "values" is the field, not the method.
         if isinstance(obj, DataMap) and attribute in obj:
@@ -148,13 +172,27 @@ def _content_error(error: Exception, path: Path | None) -> ContentError:
         where = Path(error.filename) if error.filename else path
         return ContentError(error.message or "wrong template", path=where, line=error.lineno)
     place = _line_in(error, {str(path)})
-    if isinstance(error, TemplateNotFound):
+    if isinstance(error, RecursionError):
+        message = "the templates include each other without end"
+    elif isinstance(error, TemplateNotFound):
         message = f"there is no template {error.name!r}"
     elif isinstance(error, TemplateError):
         message = str(error.message or error)
     else:
         message = f"{type(error).__name__}: {error}"
     return ContentError(message, path=Path(place[0]) if place else path, line=place[1] if place else None)
+
+
+def is_address(text: str) -> bool:
+    """Whether an address is one of the web or of mail, or a path; blanks that browsers skip do not hide a scheme."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", re.sub(r"[\s\x00-\x20]", "", text))
+    return scheme is None or scheme[1].lower() in {"http", "https", "mailto"}
+
+
+def _line_of_value(prose: Prose, value: str) -> int | None:
+    """The line of a text on which a value stands itself; None where it comes from data."""
+    found = prose.body.find(value)
+    return prose.body_line + prose.body[:found].count("\n") if found >= 0 else None
 
 
 def contents(text: str) -> list[tuple[str, str]]:
@@ -254,6 +292,13 @@ class Renderer:
             raise ContentError(f"{page.path}: the templates include each other without end") from None
         except Exception as wrong:
             raise _content_error(wrong, page.prose.path if page.prose else None) from wrong
+        script = _SCRIPT_ADDRESS.search(text)
+        if script:
+            line = text[: script.start()].count("\n") + 1
+            raise ContentError(
+                f"line {line} of {page.path} has an address that is a script; name a page or a file",
+                path=page.prose.path if page.prose else None,
+            )
         # Blank lines are what control structures leave behind.
         return re.sub(r"\n[ \t]*(?:\n[ \t]*)+\n", "\n\n", text).lstrip().encode()
 
@@ -324,6 +369,15 @@ class Renderer:
             raise _content_error(wrong, prose.path) from wrong
         if prose.markdown:
             text = to_html(text, prose.path)
+        for found in re.finditer(_ADDRESS.format(salt=salt), text, re.IGNORECASE):
+            address = html.unescape(held[int(found[1])])
+            if not is_address(address):
+                raise ContentError(
+                    f"{address[:80]!r} is printed as an address and is none that a reader may follow (https://, http://,"
+                    " mailto: or a path)",
+                    path=prose.path,
+                    line=_line_of_value(prose, address),
+                )
         # Both spellings are in use: {{ site.baseurl }}/assets and {{ site.baseurl }}assets.
         text = re.sub(f"{salt}base/?", root, text)
         return re.sub(f"{salt}v(\\d+)q", lambda found: held[int(found[1])], text)
