@@ -128,8 +128,8 @@ def test_what_is_published_holds_its_schemas_and_is_true(tmp_path: Path) -> None
                 path = root / entry["path"]
                 assert entry["path"] == f"assets/audio/tones/{name}-{category}.{form}"
                 assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
-        assert set(sample["pictures"]["reconstruction"]) == {"spectrogram", "codemap_top"}
-        assert set(sample["pictures"]["original"]) == {"spectrogram"}
+        assert set(sample["pictures"]["reconstruction"]) == {"spectrogram", "waveform", "difference", "codemap_top"}
+        assert set(sample["pictures"]["original"]) == {"spectrogram", "waveform"}
         for picture in (p for kinds in sample["pictures"].values() for p in kinds.values()):
             assert (root / picture["light"]).is_file() and (root / picture["dark"]).is_file() and picture["alt"]
         value = sample["scores"]["halver"]["waveform_l1"]
