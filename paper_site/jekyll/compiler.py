@@ -37,6 +37,8 @@ _COUNTS = {
 }
 _RECORDED = "data"
 _MEMO = 4096
+# What a drop works out when it is asked: only where a template says so.
+_COSTLY = frozenset({"content", "excerpt", "output", "next", "previous"})
 # Deeper than this, Python itself would refuse the nesting.
 MAX_DEPTH = 18
 
@@ -87,6 +89,17 @@ def _helpers() -> dict[str, Any]:
     }
 
 
+class _Frame:
+    """One loop that is being written: what changes inside it, and what moves out of it."""
+
+    def __init__(self, changes: set[str], names: int, loops: int) -> None:
+        self.changes = changes
+        self.names = names
+        self.loops = loops
+        self.before: list[str] = []
+        self.moved: dict[str, str] = {}
+
+
 class _Writer:
     def __init__(self, reader: Reader, strict: bool) -> None:
         self.reader = reader
@@ -97,6 +110,7 @@ class _Writer:
         self.token = 0
         self.names: list[dict[str, str]] = [{}]
         self.loops: list[dict[str, Any]] = []
+        self.frames: list[_Frame] = []
         self.pending: list[str] = []
         self.writer = "w"
         self.count = 0
@@ -234,6 +248,49 @@ class _Writer:
         if len(self.lines) == start:
             self.line("pass")
 
+    def shown(self, value: Expression) -> str:
+        """The text of a value; worked out before the loops in which it does not change."""
+        level = len(self.frames)
+        if level and self.can_move(value):
+            roots = {path[1] for path in _paths(value)}
+            while level and not roots & self.frames[level - 1].changes:
+                level -= 1
+        if level < len(self.frames):
+            frame = self.frames[level]
+            saved, self.frames = self.frames, self.frames[:level]
+            names, self.names = self.names, self.names[: frame.names]
+            loops, self.loops = self.loops, self.loops[: frame.loops]
+            text = self.text(value)
+            self.frames, self.names, self.loops = saved, names, loops
+            known = frame.moved.get(text)
+            if known is None:
+                known = frame.moved[text] = self.fresh("h")
+                frame.before.append(f"{known} = {text}")
+            return known
+        return self.text(value)
+
+    def text(self, value: Expression) -> str:
+        written = self.expression(value)
+        if written.startswith("M("):
+            return written
+        if written.isidentifier():
+            return f"({written} if {written}.__class__ is str else S({written}))"
+        return f"S({written})"
+
+    @staticmethod
+    def can_move(value: Expression) -> bool:
+        """Whether asking earlier, or without need, makes no difference: paths, and filters that are safe on texts."""
+        while value[0] == "filter":
+            if value[2] not in PURE or value[4] or any(a[0] not in {"literal", "hole"} for a in value[3]):
+                return False
+            value = value[1]
+        return (
+            value[0] == "path"
+            and value[1] not in {"forloop", "tablerowloop"}
+            and all(key[0] in {"literal", "hole"} for key in value[2])
+            and not any(key[0] == "literal" and key[1] in _COSTLY for key in value[2])
+        )
+
     def is_blank(self, node: Node) -> bool:
         if node.kind == "text":
             text = self.reader.texts[node.parts["index"]]
@@ -253,8 +310,7 @@ class _Writer:
             if self.token != node.token:
                 self.flush()
             self.token = node.token
-            value = self.expression(node.parts["value"])
-            self.put(value if value.startswith("M(") else f"S({value})")
+            self.put(self.shown(node.parts["value"]))
             return
         self.flush()
         self.token = node.token
@@ -358,6 +414,12 @@ class _Writer:
             self.line(f"for {index}, {variable} in enumerate({data}):")
         else:
             self.line(f"for {variable} in {data}:")
+        frame = _Frame(_changes(node, name), len(self.names), len(self.loops))
+        # The header is in; what moves out of the loop goes before it.
+        header, tokens = self.lines.pop(), self.tokens.pop()
+        outer_lines, outer_tokens = self.lines, self.tokens
+        self.lines, self.tokens = [], []
+        self.frames.append(frame)
         self.depth += 1
         scope = {name: variable}
         if uses_object:
@@ -371,6 +433,13 @@ class _Writer:
         self.loops.pop()
         self.names.pop()
         self.depth -= 1
+        self.frames.pop()
+        inner_lines, inner_tokens = self.lines, self.tokens
+        self.lines, self.tokens = outer_lines, outer_tokens
+        for line in frame.before:
+            self.line(line)
+        self.lines += [header, *inner_lines]
+        self.tokens += [tokens, *inner_tokens]
         if len(node.bodies) > 1:
             self.line(f"if not {size}:")
             self.depth += 1
@@ -467,6 +536,31 @@ def _walk(nodes: list[Node]) -> Any:
         yield node
         for body in node.bodies:
             yield from _walk(body)
+
+
+def _changes(node: Node, name: str) -> set[str]:
+    """The names that a loop gives values to; with an include, any name may be one."""
+    changed = {name, "forloop"}
+    for inner in _walk(node.bodies[0]):
+        if inner.kind.startswith("include"):
+            return _Everything()
+        if inner.kind in {"assign", "capture", "increment", "decrement"}:
+            target = inner.parts["name"]
+            if not isinstance(target, str):
+                return _Everything()
+            changed.add(target)
+        elif inner.kind in {"for", "tablerow"}:
+            changed.add(inner.parts["name"])
+    return changed
+
+
+class _Everything(set[str]):
+    """A set of all names."""
+
+    def __rand__(self, other: object) -> set[str]:
+        return {"everything"}
+
+    __and__ = __rand__
 
 
 def _paths(value: Any) -> Any:

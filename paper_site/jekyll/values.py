@@ -26,6 +26,16 @@ BLANK = Marker("blank")
 
 def lookup(value: Any, key: Any) -> Any:
     """``value.key`` or ``value[key]``; None where there is no such thing."""
+    kind = type(value)
+    if kind is dict:
+        # What most lookups are.
+        try:
+            if key in value:
+                return value[key]
+        except TypeError:
+            return None
+    elif (kind is list or kind is tuple) and type(key) is int:
+        return value[key] if -len(value) <= key < len(value) else None
     if isinstance(value, Mapping):
         try:
             return value[key]
@@ -35,8 +45,6 @@ def lookup(value: Any, key: Any) -> Any:
             return len(value)
         if key == "first":
             return next(([k, v] for k, v in value.items()), None)
-        if isinstance(key, int) and not isinstance(key, bool) and not hasattr(value, "hide_pairs"):
-            return None
         return None
     if isinstance(value, list | tuple):
         if isinstance(key, int) and not isinstance(key, bool):

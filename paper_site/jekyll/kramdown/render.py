@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from paper_site.jekyll.kramdown.blocks import BlockParser
+from paper_site.jekyll.kramdown.plain import is_plain
 from paper_site.jekyll.kramdown.spans import SpanParser, plain_text
 from paper_site.jekyll.kramdown.tags import escape, escape_keeping_entities, tag
 from paper_site.jekyll.kramdown.tree import VOID_ELEMENTS, Node
@@ -44,7 +45,9 @@ class Document:
         self._note_uses: dict[str, int] = {}
         self._toc: Node | None = None
         self.root = Node("root")
-        self._blocks.parse(text.replace("\r\n", "\n").replace("\r", "\n"), self.root)
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        self._blocks.parse(text, self.root)
         self._finish(self.root)
         for note in self._blocks.footnotes.values():
             self._finish(note)
@@ -370,6 +373,8 @@ class Document:
 
 def to_html(text: str, options: dict[str, Any] | None = None, highlight: Highlighter | None = None) -> str:
     """Markdown as HTML."""
+    if is_plain(text):
+        return text
     return Document(text, options, highlight).html()
 
 
