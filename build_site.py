@@ -7,10 +7,20 @@ evaluation could not be done (the site is then built from what is there and says
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":
+    # Asked before anything else is loaded: a companion that is up to date takes less time than the imports below.
+    from paper_site.jekyll.quick import nothing_to_do
+
+    said = nothing_to_do(sys.argv[1:])
+    if said is not None:
+        print(said)
+        sys.exit(0)
+
 import argparse
 import os
 import shlex
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

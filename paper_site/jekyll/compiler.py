@@ -237,8 +237,7 @@ class _Writer:
 
     # -- statements
 
-    def body(self, nodes: list[Node], *, block: bool = True) -> None:
-        blank = block and all(self.is_blank(node) for node in nodes)
+    def body(self, nodes: list[Node], *, blank: bool = False) -> None:
         start = len(self.lines)
         for node in nodes:
             if blank and node.kind == "text":
@@ -295,8 +294,8 @@ class _Writer:
         if node.kind == "text":
             text = self.reader.texts[node.parts["index"]]
             return not text.strip()
-        if node.kind in {"assign", "capture", "break", "continue", "increment", "decrement"}:
-            return node.kind not in {"increment", "decrement"}
+        if node.kind in {"assign", "capture", "ifchanged", "tablerow"}:
+            return True
         if node.kind in {"if", "for", "case"}:
             return all(self.is_blank(inner) for body in node.bodies for inner in body)
         return False
@@ -335,7 +334,7 @@ class _Writer:
         outer, self.writer = self.writer, self.fresh("w")
         held = self.fresh("o")
         self.line(f"{held} = []; {self.writer} = {held}.append")
-        self.body(node.bodies[0], block=False)
+        self.body(node.bodies[0], blank=False)
         self.writer = outer
         name = node.parts["name"]
         target = repr(name) if isinstance(name, str) else self.expression(name)
@@ -345,24 +344,27 @@ class _Writer:
         outer, self.writer = self.writer, self.fresh("w")
         held = self.fresh("o")
         self.line(f"{held} = []; {self.writer} = {held}.append")
-        self.body(node.bodies[0], block=False)
+        self.body(node.bodies[0], blank=False)
         self.writer = outer
         self.line(f"{self.writer}(c.highlight({node.parts['language']!r}, {node.parts['options']!r}, ''.join({held})))")
 
     def _if(self, node: Node) -> None:
+        # White space alone is printed only where some branch holds more than that.
+        blank = self.is_blank(node)
         for number, (test, body) in enumerate(zip(node.parts["tests"], node.bodies, strict=True)):
             if test is None:
                 if number == 0:
-                    self.body(body)
+                    self.body(body, blank=blank)
                     continue
                 self.line("else:")
             else:
                 self.line(f"{'el' if number else ''}if {self.condition(test)}:")
             self.depth += 1
-            self.body(body)
+            self.body(body, blank=blank)
             self.depth -= 1
 
     def _case(self, node: Node) -> None:
+        blank = self.is_blank(node)
         subject, matched = self.fresh("case"), self.fresh("hit")
         self.line(f"{subject} = {self.expression(node.parts['value'])}; {matched} = False")
         for values, body in zip(node.parts["tests"], node.bodies, strict=True):
@@ -374,10 +376,11 @@ class _Writer:
             self.depth += 1
             if values is not None:
                 self.line(f"{matched} = True")
-            self.body(body)
+            self.body(body, blank=blank)
             self.depth -= 1
 
     def _for(self, node: Node) -> None:
+        blank = self.is_blank(node)
         parts = node.parts
         collection, name = parts["in"], parts["name"]
         number = self.fresh("")
@@ -429,7 +432,7 @@ class _Writer:
             scope["forloop"] = held
         self.names.append(scope)
         self.loops.append({"i": index, "n": size})
-        self.body(node.bodies[0])
+        self.body(node.bodies[0], blank=blank)
         self.loops.pop()
         self.names.pop()
         self.depth -= 1
@@ -443,7 +446,7 @@ class _Writer:
         if len(node.bodies) > 1:
             self.line(f"if not {size}:")
             self.depth += 1
-            self.body(node.bodies[1])
+            self.body(node.bodies[1], blank=blank)
             self.depth -= 1
 
     def _tablerow(self, node: Node) -> None:
@@ -466,7 +469,7 @@ class _Writer:
         self.names.append({parts["name"]: variable, "tablerowloop": held})
         self.loops.append({"i": index, "n": size})
         self.line(f"{self.writer}(f'<td class=\"col{{{index} % {columns} + 1}}\">')")
-        self.body(node.bodies[0], block=False)
+        self.body(node.bodies[0], blank=False)
         self.line(f"{self.writer}('</td>')")
         self.line(f"if {index} % {columns} == {columns} - 1 and {index} != {size} - 1:")
         self.depth += 1
@@ -480,7 +483,7 @@ class _Writer:
         outer, self.writer = self.writer, self.fresh("w")
         held = self.fresh("o")
         self.line(f"{held} = []; {self.writer} = {held}.append")
-        self.body(node.bodies[0], block=False)
+        self.body(node.bodies[0], blank=False)
         self.writer = outer
         self.line(f"{self.writer}(c.if_changed(''.join({held})))")
 
@@ -662,7 +665,7 @@ def compile_template(pieces: Pieces, name: str, *, strict_filters: bool = True) 
     reader = Reader(pieces)
     nodes = reader.read()
     writer = _Writer(reader, strict_filters)
-    writer.body(nodes, block=False)
+    writer.body(nodes, blank=False)
     head = ["def render(c, t, p, w, site):", "    g = c.get; V = c.vars"]
     if writer.texts:
         head.append("    " + "; ".join(f"t{i} = t[{i}]" for i in sorted(writer.texts)))

@@ -50,15 +50,17 @@ class Config:
 
     Args:
         source: The companion's folder.
+        own: The file's contents, when they are known.
 
     Attributes:
         values: Every key, those that Jekyll adds included.
         own: The keys that the file itself has.
     """
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, source: Path, own: Any = None) -> None:
         path = source / "_config.yml"
-        own = load_yaml(read_text(path), path, dt.UTC, error=ContentError)
+        if own is None:
+            own = load_yaml(read_text(path), path, dt.UTC, error=ContentError)
         if own is None:
             own = {}
         if not isinstance(own, dict):

@@ -54,6 +54,18 @@ def plain_front_matter(text: str) -> dict[str, Any] | None:
     return found
 
 
+def split_plain(text: str) -> tuple[dict[str, Any], str, int] | None:
+    """Front matter, body and lines before the body of a page whose front matter is plain; None for any other."""
+    end = text.find("\n---\n", 3)
+    if end < 0 or text[3] != "\n":
+        return None
+    front = text[4 : end + 1]
+    data = plain_front_matter(front)
+    if data is None or "..." in front:
+        return None
+    return data, text[end + 5 :], front.count("\n") + 2
+
+
 def split_front_matter(
     text: str, path: Path, zone: dt.tzinfo, *, strict: bool = True
 ) -> tuple[dict[str, Any], str, int]:

@@ -42,7 +42,7 @@ class Template:
 
     __slots__ = ("compiled", "first_line", "path", "pieces")
 
-    def __init__(self, pieces: Pieces, compiled: Compiled | None, path: Path, first_line: int) -> None:
+    def __init__(self, pieces: Pieces, compiled: Compiled | None, path: str, first_line: int) -> None:
         self.pieces = pieces
         self.compiled = compiled
         self.path = path
@@ -55,7 +55,7 @@ class Context:
     Attributes:
         vars: What ``assign`` and ``capture`` set.
         env: ``page``, ``site``, ``content`` and the like.
-        reads: Paths below ``site.data`` that were read; ends with `KEYS` where only the keys of a map were.
+        reads: The engine's.
     """
 
     __slots__ = (
@@ -72,16 +72,16 @@ class Context:
         "vars",
     )
 
-    def __init__(self, engine: Engine, env: dict[str, Any], file: Path) -> None:
+    def __init__(self, engine: Engine, env: dict[str, Any], file: str) -> None:
         self._engine = engine
         self.env = env
         self.vars: dict[str, Any] = {}
         self.offsets: dict[str, int] = {}
         self.counters: dict[str, int] = {}
-        self.reads: set[tuple[Any, ...]] = set()
+        self.reads = engine.reads
         self._cycles: dict[Any, int] = {}
         self._scopes: list[dict[str, Any]] = []
-        self._files: list[Path] = [file]
+        self._files: list[str] = [file]
         self._depth = 0
         self._last: str | None = None
 
@@ -149,7 +149,7 @@ class Context:
         engine = self._engine
         path = engine.relative_file(name, self._files[0]) if relative else engine.include_file(name)
         if self._depth >= MAX_INCLUDES or self._files.count(path) > 8:
-            chain = " -> ".join(p.name for p in self._files[-4:])
+            chain = " -> ".join(p.rpartition("/")[2] for p in self._files[-4:])
             raise Refused(f"{name} includes itself without end ({chain}); break the circle with a condition")
         template = engine.file(path)
         if visible:
@@ -195,13 +195,6 @@ class Context:
         return self._engine.host.feed_tags()
 
 
-class _Keys:
-    """Stands at the end of a path of which only the keys were read."""
-
-    def __repr__(self) -> str:
-        return "KEYS"
-
-
 KEYS = "\x00keys"
 
 
@@ -215,6 +208,12 @@ class Engine:
     Args:
         host: The site.
         strict_filters: Whether an unknown filter stops the build.
+
+    Attributes:
+        data: What ``site.data`` holds.
+        reads: Paths below it that were read since `start`; one ends with `KEYS` where only the keys of a map were.
+        listed: Whether other pages were asked for since then.
+        used: Layouts and included files that were used since then.
     """
 
     def __init__(self, host: Any, *, strict_filters: bool = True) -> None:
@@ -222,15 +221,27 @@ class Engine:
         self.strict_filters = strict_filters
         self.data: Any = {}
         self.listed = False
-        self.used: set[Path] = set()
+        self.reads: set[tuple[Any, ...]] = set()
+        self.used: set[str] = set()
         self.shapes: dict[tuple[str, ...], Compiled | None] = {}
-        self._files: dict[Path, Template] = {}
+        self._files: dict[str, Template] = {}
         self._expressions: dict[tuple[str, bool], Any] = {}
-        self._found: dict[str, Path] = {}
+        self._found: dict[str, str] = {}
+
+    def start(self) -> None:
+        """Begin to note what a page reads."""
+        self.listed = False
+        self.reads = set()
+        self.used = set()
+
+    def borrowed(self) -> None:
+        """Note that a page has taken the contents of another one, and with them whatever that one reads."""
+        self.listed = True
+        self.reads.add(())
 
     # -- templates
 
-    def template(self, source: str, path: Path, first_line: int = 1) -> Template:
+    def template(self, source: str, path: str, first_line: int = 1) -> Template:
         """A template from text.
 
         Raises:
@@ -246,20 +257,20 @@ class Engine:
             compiled = self.shapes[pieces.shape] = self._compile(pieces, path, first_line)
         return Template(pieces, compiled, path, first_line)
 
-    def _compile(self, pieces: Pieces, path: Path, first_line: int) -> Compiled | None:
+    def _compile(self, pieces: Pieces, path: str, first_line: int) -> Compiled | None:
         try:
             return compile_template(pieces, f"<liquid {len(self.shapes)}>", strict_filters=self.strict_filters)
         except UnknownSyntax:
             return None
         except TemplateError as wrong:
-            raise ContentError(str(wrong), path=path, line=first_line - 1 + pieces.line(wrong.token)) from None
+            raise ContentError(str(wrong), path=Path(path), line=first_line - 1 + pieces.line(wrong.token)) from None
         except UnknownFilter as wrong:
             raise self._unknown_filter(wrong.name, path, first_line - 1 + pieces.line(wrong.token)) from None
         except RecursionError:
-            raise ContentError("the template is nested too deep", path=path, line=first_line) from None
+            raise ContentError("the template is nested too deep", path=Path(path), line=first_line) from None
 
     @staticmethod
-    def _unknown_filter(name: str, path: Path, line: int) -> ContentError:
+    def _unknown_filter(name: str, path: str, line: int) -> ContentError:
         from difflib import get_close_matches
 
         from paper_site.jekyll.filters import PLAIN, SITED
@@ -269,33 +280,33 @@ class Engine:
         return ContentError(
             f"there is no filter {name!r}; {hint}Jekyll would pass the value through, which liquid: {{strict_filters:"
             " false} in _config.yml allows here too",
-            path=path,
+            path=Path(path),
             line=line,
         )
 
-    def file(self, path: Path) -> Template:
+    def file(self, path: str) -> Template:
         """The template of a file that is included."""
         self.used.add(path)
         known = self._files.get(path)
         if known is None:
-            known = self._files[path] = self.template(read_text(path), path)
+            known = self._files[path] = self.template(read_text(Path(path)), path)
         return known
 
-    def include_file(self, name: str) -> Path:
+    def include_file(self, name: str) -> str:
         """A file of ``_includes``, no link, and nowhere else."""
         known = self._found.get(name)
         if known is None:
             known = self._found[name] = self._inside(self.host.source / "_includes", name)
         return known
 
-    def relative_file(self, name: str, page: Path) -> Path:
+    def relative_file(self, name: str, page: str) -> str:
         """A file in the folder of the page."""
         if ".." in name.split("/"):
             raise Refused(f"include_relative may not leave the page's folder: {name!r}")
-        return self._inside(page.parent, name, root=self.host.source)
+        return self._inside(Path(page).parent, name, root=self.host.source)
 
     @staticmethod
-    def _inside(folder: Path, name: str, root: Path | None = None) -> Path:
+    def _inside(folder: Path, name: str, root: Path | None = None) -> str:
         if not name or name.startswith("/") or "\\" in name or ".." in name.split("/") or "\x00" in name:
             raise Refused(f"{name!r} may not be included: the path must stay inside {folder.name}")
         path = folder / name
@@ -304,7 +315,7 @@ class Engine:
         base = (root or folder).resolve()
         if not path.resolve().is_relative_to(base):
             raise Refused(f"{name!r} is a link that leaves {folder.name}; put the file itself there")
-        return path
+        return str(path)
 
     # -- rendering
 
@@ -354,7 +365,7 @@ class Engine:
             message = "the template calls itself too deep"
         elif isinstance(wrong, ArithmeticError):
             message = f"a number is out of range ({message})"
-        return ContentError(message, path=template.path, line=line)
+        return ContentError(message, path=Path(template.path), line=line)
 
     # -- expressions in filters
 
@@ -371,12 +382,12 @@ class Engine:
         known = self._expressions.get(key)
         if known is None:
             source = "{% if " + text + " %}1{% endif %}" if is_condition else "{% assign out = " + text + " %}"
-            template = self.template(source, Path("expression"))
+            template = self.template(source, "expression")
             if template.compiled is None:
                 raise FilterError(f"{text!r} cannot be read as a condition")
 
             def run(name: str, item: Any, _: Any) -> Any:
-                context = Context(self, self.host.expression_env(), Path("expression"))
+                context = Context(self, self.host.expression_env(), "expression")
                 context._scopes.append({name: item})
                 result = self.run(template, context)
                 return bool(result) if is_condition else context.vars.get("out")

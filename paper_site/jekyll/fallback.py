@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from liquid import Environment, Mode, RenderContext
@@ -205,10 +206,10 @@ def render(engine: Engine, template: Template, context: Context) -> str:
     except LiquidError as wrong:
         line = wrong.context()[0] if wrong.token is not None and wrong.context() else 1  # type: ignore[index]
         raise ContentError(
-            f"{wrong.message}", path=template.path, line=template.first_line - 1 + max(1, int(line))
+            f"{wrong.message}", path=Path(template.path), line=template.first_line - 1 + max(1, int(line))
         ) from None
     except (FilterError, TypeError, ValueError, ArithmeticError, RecursionError) as wrong:
-        raise ContentError(str(wrong), path=template.path, line=template.first_line) from None
+        raise ContentError(str(wrong), path=Path(template.path), line=template.first_line) from None
 
 
 def _check(source: str, template: Template, engine: Engine) -> None:
@@ -224,9 +225,9 @@ def _check(source: str, template: Template, engine: Engine) -> None:
         name = tag[1] if tag else None
         line = template.first_line + outside.count("\n", 0, found.start())
         if name is None:
-            raise ContentError(f"{found[0]!r} is no tag", path=template.path, line=line)
+            raise ContentError(f"{found[0]!r} is no tag", path=Path(template.path), line=line)
         if name != "#" and name not in _KNOWN and not (name.startswith("end") and name[3:] in _KNOWN):
-            raise ContentError(f"there is no tag {name!r}", path=template.path, line=line)
+            raise ContentError(f"there is no tag {name!r}", path=Path(template.path), line=line)
     if engine.strict_filters:
         for found in re.finditer(r"\{\{.*?\}\}|\{%-?\s*(?:assign|echo)\s.*?%\}", outside, re.S):
             bare = re.sub(r"\"[^\"]*\"|'[^']*'", "''", found[0])

@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from paper_site.errors import ContentError, ToolError
-from paper_site.jekyll import documents, times
+from paper_site.jekyll import documents, quick, times
 from paper_site.jekyll.config import EXCLUDED, Config
 from paper_site.jekyll.engine import Context, Engine, Template, read_text
 from paper_site.jekyll.filters import FilterError, relative_url
+from paper_site.jekyll.kramdown.plain import is_plain
 from paper_site.jekyll.values import text_of
 
 _POST = re.compile(r"(?:.*/)?(\d{2,4}-\d{1,2}-\d{1,2})-(.*)(\.[^.]+)\Z")
@@ -78,16 +79,15 @@ class Page:
     Attributes:
         relative: Path from the source.
         data: Front matter with defaults.
-        body: The text after it, not yet read as a template.
         kind: ``pages``, ``posts`` or the label of a collection.
         url: Its address, not escaped.
         drop: What templates see.
     """
 
     __slots__ = (
+        "_body",
         "_converted",
         "_excerpt",
-        "body",
         "converting",
         "data",
         "date",
@@ -97,7 +97,6 @@ class Page:
         "kind",
         "next",
         "output_ext",
-        "path",
         "previous",
         "relative",
         "site",
@@ -107,9 +106,8 @@ class Page:
     def __init__(self, site: Site, relative: str, data: dict[str, Any], body: str, first_line: int, kind: str) -> None:
         self.site = site
         self.relative = relative
-        self.path = site.source / relative
         self.data = data
-        self.body = body
+        self._body: str | None = body
         self.first_line = first_line
         self.kind = kind
         self.ext = os.path.splitext(relative)[1]  # noqa: PTH122
@@ -122,6 +120,11 @@ class Page:
         self.converting = False
         self.url = ""
         self.drop = Drop({}, self, _PAGE_LAZY if kind == "pages" else _DOC_LAZY)
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.site.source / self.relative
 
     @property
     def is_markdown(self) -> bool:
@@ -143,13 +146,20 @@ class Page:
         if key == "dir":
             return self.url if self.url.endswith("/") else self.url.rsplit("/", 1)[0] + "/"
         if key == "content":
-            self.site.engine.listed = True
-            if self.kind == "pages" or self.converting:
-                return self._converted if self._converted is not None else self.body
+            self.site.engine.borrowed()
+            current = self.site.current
+            if self.converting or (
+                self.kind == "pages"
+                and (current is None or current.kind != "pages" or _file_name(self) > _file_name(current))
+            ):
+                # Pages are rendered by name: one whose turn has not come shows its text as it is.
+                return self._converted if self._converted is not None and self.converting else self.body
             return self.converted()
         if key == "output":
+            self.site.engine.borrowed()
             return self.converted()
         if key == "excerpt":
+            self.site.engine.borrowed()
             return self.excerpt()
         self.site.engine.listed = True
         neighbour = self.next if key == "next" else self.previous
@@ -165,6 +175,17 @@ class Page:
     def keep(self, html: str) -> None:
         """Remember its HTML."""
         self._converted = html
+
+    @property
+    def body(self) -> str:
+        """The text after the front matter, not yet read as a template."""
+        if self._body is None:
+            self._body = self.site.body_of(self)
+        return self._body
+
+    def forget(self) -> None:
+        """Drop its texts; they are read again when somebody asks."""
+        self._converted = self._body = None
 
     def excerpt(self) -> Any:
         """The first part of its body, rendered; what the front matter says comes first."""
@@ -183,7 +204,7 @@ class Page:
                 head = head + "\n\n" + "\n".join(references)
             was, self.converting = self.converting, True
             try:
-                template = self.site.engine.template(head, self.path, self.first_line)
+                template = self.site.engine.template(head, str(self.path), self.first_line)
                 text, _ = self.site.engine.render(template, self.site.env(self))
                 self._excerpt = self.site.markdown(text) if self.is_markdown else text
             finally:
@@ -198,12 +219,32 @@ class Site:
         source: Its folder.
         environment: ``jekyll.environment``.
         epoch: Seconds since 1970 that ``site.time`` shows.
+        entries: What `quick.scan` found in the source; it is looked through when this is not given.
+        settings: The configuration file's contents, when they are known.
     """
 
-    def __init__(self, source: Path, *, environment: str = "development", epoch: float | None = None) -> None:
+    def __init__(
+        self,
+        source: Path,
+        *,
+        environment: str = "development",
+        epoch: float | None = None,
+        entries: list[str | int] | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
         self.source = source
-        self.config = Config(source)
+        self.config = Config(source, settings)
+        found = quick.scan(str(source)) if entries is None else entries
+        self._entries = sorted(str(name) for name in found[::3])
+        self._allowed: dict[str, bool] = {"": True}
+        self._taken: dict[str, Page | None] = {}
+        self._complete = False
+        self.due: float | None = None
         values = self.config.values
+        self._root = str(source)
+        self._defaults = bool(values.get("defaults"))
+        self._excluded = [str(e).strip("/") for e in (*EXCLUDED, *values["exclude"])]
+        self._included = [str(e).strip("/") for e in values["include"]]
         self.zone = times.zone(values.get("timezone"))
         moment = dt.datetime.fromtimestamp(epoch, dt.UTC) if epoch is not None else dt.datetime.now(dt.UTC)
         self.now = times.local(moment, self.zone)
@@ -236,22 +277,28 @@ class Site:
         return ".css" if ext in {".scss", ".sass"} else ext
 
     def read(self) -> None:
-        """Read all pages, posts, collections, files and data."""
+        """Read everything: pages, posts, collections, files and data."""
+        self.read_shared()
+        self.complete()
+
+    def read_shared(self) -> None:
+        """Read what every page may need: data, posts and collections."""
         self._check_theme()
         self.engine.data = documents.read_data(
             self.source / str(self.config.values.get("data_dir") or "_data"), self.zone
         )
-        for relative, path in self.walk():
-            self.add(relative, path)
         self._read_posts()
         for label in self.config.collections:
             if label != "posts":
                 self._read_collection(label)
-        self.finish()
 
-    def finish(self) -> None:
-        """Put the lists in Jekyll's order."""
-        self.pages.sort(key=lambda page: page.relative.rsplit("/", 1)[-1])
+    def complete(self) -> None:
+        """Read all pages that were not read yet, and put the lists in Jekyll's order."""
+        if not self._complete:
+            self._complete = True
+            for relative in self.candidates():
+                self.take(relative)
+            self.pages.sort(key=_file_name)
 
     def _check_theme(self) -> None:
         theme = self.config.values.get("theme") or self.config.values.get("remote_theme")
@@ -262,57 +309,67 @@ class Site:
                 path=self.config.path,
             )
 
-    def walk(self) -> Iterator[tuple[str, Path]]:
-        """All files that are pages or copied, in a fixed order."""
-        excluded = [str(e).strip("/") for e in (*EXCLUDED, *self.config.values["exclude"])]
-        included = [str(e).strip("/") for e in self.config.values["include"]]
-        yield from self._walk("", excluded, included)
+    def candidates(self) -> list[str]:
+        """All files that may be pages or are copied, in a fixed order."""
+        return [name for name in self._entries if self._is_allowed(name.rpartition("/")[0]) and self._is_visible(name)]
 
-    def _walk(self, folder: str, excluded: list[str], included: list[str]) -> Iterator[tuple[str, Path]]:
-        with os.scandir(self.source / folder) as found:
-            entries = sorted(found, key=lambda e: e.name)
-        for entry in entries:
-            relative = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.is_symlink():
-                continue
-            hidden = entry.name[0] in "._#~" or entry.name.endswith("~") or _listed(relative, excluded)
-            if hidden and not _listed(relative, included):
-                continue
-            if entry.is_dir():
-                if not (self._is_destination(relative)):
-                    yield from self._walk(relative, excluded, included)
-            elif entry.is_file():
-                yield relative, self.source / relative
+    def _is_allowed(self, folder: str) -> bool:
+        """Whether Jekyll looks into a folder."""
+        known = self._allowed.get(folder)
+        if known is None:
+            known = self._allowed[folder] = (
+                self._is_allowed(folder.rpartition("/")[0])
+                and self._is_visible(folder)
+                and not (self.source / folder / quick.LEDGER).exists()
+            )
+        return known
 
-    def _is_destination(self, relative: str) -> bool:
-        return (self.source / relative / ".earwitness-site.json").exists()
+    def _is_visible(self, relative: str) -> bool:
+        name = relative.rpartition("/")[2]
+        hidden = name[0] in "._#~" or name[-1] == "~" or _listed(relative, self._excluded)
+        return not hidden or _listed(relative, self._included)
 
-    def add(self, relative: str, path: Path) -> None:
-        """Take a file as a page or as one to copy."""
-        page = self._page(relative, path, "pages")
+    def take(self, relative: str) -> Page | None:
+        """Take a file as a page, or as one to copy, for which there is None."""
+        if relative in self._taken:
+            return self._taken[relative]
+        page = self._page(relative, "pages")
         if page is None:
-            self.files[relative] = path
-        elif page.data.get("published") is not False or self.config.values.get("unpublished"):
+            self.files[relative] = self.source / relative
+        elif page.data.get("published") is False and not self.config.values.get("unpublished"):
+            page = None
+        else:
             self._place(page)
             self.pages.append(page)
+        self._taken[relative] = page
+        return page
 
-    def _page(self, relative: str, path: Path, kind: str) -> Page | None:
+    def _page(self, relative: str, kind: str) -> Page | None:
         try:
-            with path.open("rb") as file:
-                head = file.read(256)
-                if not documents.has_front_matter(head):
+            descriptor = os.open(f"{self._root}/{relative}", os.O_RDONLY)
+            try:
+                raw = os.read(descriptor, 1 << 12)
+                if not documents.has_front_matter(raw):
                     return None
-                raw = head + file.read()
+                if len(raw) == 1 << 12:
+                    with open(descriptor, "rb", closefd=False) as file:
+                        raw += file.read()
+            finally:
+                os.close(descriptor)
         except OSError as wrong:
-            raise ContentError(f"cannot be read: {wrong.strerror}", path=path) from None
+            raise ContentError(f"cannot be read: {wrong.strerror}", path=self.source / relative) from None
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as wrong:
-            raise ContentError(f"not UTF-8 at byte {wrong.start}; save the file as UTF-8", path=path) from None
-        data, body, lines = documents.split_front_matter(text, path, self.zone, strict=self._strict)
-        defaults = self.config.default_for(relative, kind) if self.config.values.get("defaults") else None
-        if defaults:
-            data = {**defaults, **data}
+            raise ContentError(
+                f"not UTF-8 at byte {wrong.start}; save the file as UTF-8", path=self.source / relative
+            ) from None
+        found = documents.split_plain(text)
+        if found is None:
+            found = documents.split_front_matter(text, self.source / relative, self.zone, strict=self._strict)
+        data, body, lines = found
+        if self._defaults:
+            data = {**self.config.default_for(relative, kind), **data}
         return Page(self, relative, data, body, lines + 1, kind)
 
     def _place(self, page: Page) -> None:
@@ -350,11 +407,11 @@ class Site:
     def _read_posts(self) -> None:
         posts: list[Page] = []
         future = self.config.values.get("future")
-        for relative, path in self._hidden("_posts"):
+        for relative in self._posts():
             found = _POST.match(relative)
             if not found:
                 continue
-            page = self._page(relative, path, "posts")
+            page = self._page(relative, "posts")
             if page is None:
                 continue
             self._document(page, found[1], found[2], "posts")
@@ -362,6 +419,7 @@ class Site:
             if page.data.get("published") is False and not self.config.values.get("unpublished"):
                 continue
             if page.date > self.now and not future:
+                self._wait_for(page.date)
                 continue
             posts.append(page)
         posts.sort(key=lambda page: (page.date, page.relative))
@@ -372,45 +430,44 @@ class Site:
             before.next, after.previous = after, before
         self.documents["posts"] = posts
 
-    def _hidden(self, name: str) -> Iterator[tuple[str, Path]]:
-        """Files of the folders of one name, such as ``_posts``, wherever in the tree."""
-        for root, folders, _ in os.walk(self.source):
-            folder = Path(root)
-            here = folder.relative_to(self.source).as_posix()
-            if name in folders and not (folder / name).is_symlink():
-                for inner, _, files in os.walk(folder / name):
-                    for file in sorted(files):
-                        path = Path(inner, file)
-                        if not path.is_symlink() and not file.startswith((".", "#", "~")) and not file.endswith("~"):
-                            yield path.relative_to(self.source).as_posix(), path
-            excluded = [str(e).strip("/") for e in (*EXCLUDED, *self.config.values["exclude"])]
-            prefix = "" if here == "." else here + "/"
-            folders[:] = sorted(
-                f
-                for f in folders
-                if f[0] not in "._#~" and not _listed(prefix + f, excluded) and not self._is_destination(prefix + f)
-            )
+    def _wait_for(self, moment: times.Time) -> None:
+        """Note when the site would be another one with nothing changed."""
+        due = moment.timestamp()
+        self.due = due if self.due is None else min(self.due, due)
+
+    def _posts(self) -> Iterator[str]:
+        """Files of the folders ``_posts``, wherever in the tree."""
+        for relative in self._entries:
+            before, found, _ = ("/" + relative).partition("/_posts/")
+            name = relative.rpartition("/")[2]
+            if found and name[0] not in ".#~" and name[-1] != "~" and self._is_allowed(before.lstrip("/")):
+                yield relative
 
     def _read_collection(self, label: str) -> None:
         root = self.config.values.get("collections_dir") or ""
         folder = f"{root}/_{label}".lstrip("/")
         pages: list[Page] = []
-        if (self.source / folder).is_dir() and not (self.source / folder).is_symlink():
-            for relative, path in self._walk(folder, [], []):
-                page = self._page(relative, path, label)
-                if page is None:
-                    if self.config.collections[label].get("output"):
-                        self.files[f"{label}/{relative[len(folder) + 1 :]}"] = path
-                    continue
-                found = _DATED.match(relative.rsplit("/", 1)[-1])
-                if found is None:
-                    continue
-                self._document(page, found[1], found[2], label)
-                if page.data.get("published") is False and not self.config.values.get("unpublished"):
-                    continue
-                if page.date is not None and found[1] and page.date > self.now and not self.config.values.get("future"):
-                    continue
-                pages.append(page)
+        for relative in self._entries:
+            if not relative.startswith(folder + "/"):
+                continue
+            inner = relative[len(folder) + 1 :]
+            if any(part[0] in "._#~" or part[-1] == "~" for part in inner.split("/")):
+                continue
+            page = self._page(relative, label)
+            if page is None:
+                if self.config.collections[label].get("output"):
+                    self.files[f"{label}/{inner}"] = self.source / relative
+                continue
+            found = _DATED.match(relative.rsplit("/", 1)[-1])
+            if found is None:
+                continue
+            self._document(page, found[1], found[2], label)
+            if page.data.get("published") is False and not self.config.values.get("unpublished"):
+                continue
+            if page.date is not None and found[1] and page.date > self.now and not self.config.values.get("future"):
+                self._wait_for(page.date)
+                continue
+            pages.append(page)
         key = self.config.collections[label].get("sort_by")
         if key:
             with_key = [p for p in pages if p.data.get(key) is not None]
@@ -529,11 +586,12 @@ class Site:
 
     def lazy(self, key: str) -> Any:
         """A list of the site that is made when it is asked for."""
-        self.engine.listed = True
         if key == "data":
             # The whole of the data is handed out: whoever has it may read all of it.
-            self.whole_data = True
+            self.engine.reads.add(())
             return self.engine.data
+        self.engine.listed = True
+        self.complete()
         if key == "related_posts":
             current = self.current
             if current is None or current.kind != "posts":
@@ -543,8 +601,12 @@ class Site:
             self._lists[key] = self._list(key)
         return self._lists[key]
 
-    whole_data = False
     current: Page | None = None
+
+    def body_of(self, page: Page) -> str:
+        """The body of a page, read again."""
+        again = self._page(page.relative, page.kind)
+        return "" if again is None else again.body
 
     def _list(self, key: str) -> Any:
         if key == "posts":
@@ -609,11 +671,16 @@ class Site:
 
     # -- rendering
 
-    def outputs(self) -> Iterator[Page]:
-        """Everything that becomes a file, in the order in which Jekyll renders it."""
+    def written_documents(self) -> Iterator[Page]:
+        """Posts and documents of collections that become files."""
         for label, pages in self.documents.items():
             if self.config.collections[label].get("output"):
                 yield from pages
+
+    def outputs(self) -> Iterator[Page]:
+        """Everything that becomes a file, in the order in which Jekyll renders it."""
+        self.complete()
+        yield from self.written_documents()
         yield from self.pages
 
     def convert(self, page: Page) -> tuple[str, Context]:
@@ -623,9 +690,9 @@ class Site:
         page.converting = True
         before, self.current = self.current, page
         try:
-            template = self.engine.template(page.body, page.path, page.first_line)
+            template = self.engine.template(page.body, f"{self._root}/{page.relative}", page.first_line)
             if page.data.get("render_with_liquid") is False:
-                text, context = page.body, Context(self.engine, self.env(page), page.path)
+                text, context = page.body, Context(self.engine, self.env(page), str(page.path))
             else:
                 text, context = self.engine.render(template, self.env(page))
             if page.is_markdown:
@@ -670,10 +737,7 @@ class Site:
             context.env["content"] = html
             context.env["layout"] = layouts
             self.engine.used.add(template.path)
-            if page.kind == "pages":
-                page.keep(html) if len(seen) == 1 else None
             inner = Context(self.engine, context.env, template.path)
-            inner.reads = context.reads
             html = self.engine.run(template, inner)
             name = data.get("layout")
         return html, context
@@ -698,14 +762,16 @@ class Site:
                 text = read_text(path)
                 if text.startswith("---"):
                     data, body, lines = documents.split_front_matter(text, path, self.zone, strict=self._strict)
-                    return data, self.engine.template(body, path, lines + 1)
-                return {}, self.engine.template(text, path)
+                    return data, self.engine.template(body, str(path), lines + 1)
+                return {}, self.engine.template(text, str(path))
         return None
 
     # -- what filters and tags ask
 
     def markdown(self, text: str) -> str:
         """Markdown as HTML."""
+        if is_plain(text):
+            return text
         from paper_site.jekyll.kramdown.render import to_html
 
         if not self._highlights:
@@ -763,6 +829,7 @@ class Site:
 
     def linked(self, path: str) -> str | None:
         """Address of a file of the source, with the base."""
+        self.complete()
         if self._linked is None:
             self._linked = {page.relative: page.url for page in self.pages}
             for pages in self.documents.values():
@@ -796,6 +863,10 @@ class Site:
         title = self.config.values.get("title") or self.config.values.get("name")
         named = f' title="{escape_attribute(text_of(title))}"' if title else ""
         return f'<link type="application/atom+xml" rel="alternate" href="{absolute_url(self, "/feed.xml")}"{named} />'
+
+
+def _file_name(page: Page) -> str:
+    return page.relative.rpartition("/")[2]
 
 
 def _listed(relative: str, patterns: list[str]) -> bool:

@@ -49,7 +49,7 @@ class Pieces:
 
     Attributes:
         texts: Plain texts; one more than there is markup.
-        shape: The markup with a hole for every literal, and whether each text is blank.
+        shape: The markup with a hole for every literal, and whether each text is empty, blank or neither.
         literals: The literals in order.
         source: The whole template.
     """
@@ -93,7 +93,7 @@ def cut(source: str) -> Pieces:
         return Pieces(texts, ("raw", source), [], source)
     if '"' in joined or "'" in joined:
         joined = _LITERAL.sub(lift, joined)
-    blank = "".join(["b" if not t or t.isspace() else "t" for t in texts])
+    blank = "".join(["e" if not t else "b" if t.isspace() else "t" for t in texts])
     return Pieces(texts, (joined, blank), literals, source)
 
 

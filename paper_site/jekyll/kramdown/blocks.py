@@ -66,6 +66,7 @@ class BlockParser:
 
     Args:
         options: ``auto_ids`` and the like; ``{::options ... /}`` changes them.
+        plain: Whether plain HTML is passed on in one piece.
 
     Attributes:
         links: Link definitions, label in lower case -> (address, title, attributes).
@@ -74,7 +75,8 @@ class BlockParser:
         lists: Named attribute lists.
     """
 
-    def __init__(self, options: dict[str, Any]) -> None:
+    def __init__(self, options: dict[str, Any], *, plain: bool = True) -> None:
+        self.plain = plain
         self.options = options
         self.links: dict[str, tuple[str, str | None, AttributeList | None]] = {}
         self.footnotes: dict[str, Node] = {}

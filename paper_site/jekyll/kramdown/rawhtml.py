@@ -6,7 +6,15 @@ import re
 from typing import TYPE_CHECKING
 
 from paper_site.jekyll.kramdown.plain import plain_contents
-from paper_site.jekyll.kramdown.tags import CLOSE_TAG, NAME, OPEN_TAG, element_name, escape, escape_keeping_entities, tag
+from paper_site.jekyll.kramdown.tags import (
+    CLOSE_TAG,
+    NAME,
+    OPEN_TAG,
+    element_name,
+    escape,
+    escape_keeping_entities,
+    tag,
+)
 from paper_site.jekyll.kramdown.tags import attributes as tag_attributes
 from paper_site.jekyll.kramdown.tree import VOID_ELEMENTS, Node
 
@@ -35,9 +43,14 @@ class RawReader:
     def fill(self, node: Node, position: int) -> int:
         """Give the node its contents; returns the position after its end tag, or the end of the text."""
         text = self._text
-        end = plain_contents(text, position)
+        end = plain_contents(text, position) if self._parser.plain else position
         closing = CLOSE_TAG.match(text, end)
-        if closing is not None and element_name(closing[1]) == node.text and text.find("markdown", position, end) < 0:
+        if (
+            end > position
+            and closing is not None
+            and element_name(closing[1]) == node.text
+            and text.find("markdown", position, end) < 0
+        ):
             node.children.append(Node("raw", text[position:end]))
             return closing.end()
         out: list[str] = []

@@ -31,12 +31,20 @@ class Document:
         options: Replacements for `DEFAULTS`.
         highlight: ``(code, language) -> HTML inside the pre``, or None where the language is not known. Without one,
             code blocks stay plain.
+        plain: Whether plain HTML is passed on in one piece.
     """
 
-    def __init__(self, text: str, options: dict[str, Any] | None = None, highlight: Highlighter | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        options: dict[str, Any] | None = None,
+        highlight: Highlighter | None = None,
+        *,
+        plain: bool = True,
+    ) -> None:
         self._options = {**DEFAULTS, **(options or {})}
         self._highlight = highlight
-        self._blocks = BlockParser(self._options)
+        self._blocks = BlockParser(self._options, plain=plain)
         self._spans = SpanParser(self._blocks)
         self._ids: dict[str, int] = {}
         self._plain_ids: dict[str, int] = {}
