@@ -299,7 +299,7 @@ def _build(task: _Task) -> BuildReport:
         from paper_site.anonymous import blind
 
         companion = blind(companion)
-    prose = read_prose(list(task.content))
+    prose = read_prose(list(task.content), companion.site.raw.get("collections") or ())
     pages = list_pages(companion, prose)
     own_styles = tuple(
         f"assets/css/{p.name}"

@@ -18,8 +18,8 @@ MARKDOWN = {".md", ".markdown", ".mkd", ".mkdn", ".mkdown"}
 _FOLDERS = {"": "", "_models": "models/", "_listen": "listen/", "_studies": "studies/"}
 
 
-def _candidates(folder: Path) -> Iterator[tuple[str, Path]]:
-    for name, prefix in _FOLDERS.items():
+def _candidates(folder: Path, collections: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    for name, prefix in {**{f"_{name}": f"{name}/" for name in collections}, **_FOLDERS}.items():
         inner = folder / name if name else folder
         if not inner.is_dir():
             continue
@@ -31,11 +31,12 @@ def _candidates(folder: Path) -> Iterator[tuple[str, Path]]:
                 yield prefix + path.stem, path
 
 
-def read_prose(folders: Sequence[Path]) -> dict[str, Prose]:
+def read_prose(folders: Sequence[Path], collections: Sequence[str] = ()) -> dict[str, Prose]:
     """Read the texts of a companion.
 
     Args:
         folders: Where to look; an earlier folder's text hides a later one's of the same name.
+        collections: Names of further folders of texts: ``notes`` for ``_notes/``.
 
     Returns:
         Name, such as ``index`` or ``models/vqvae2``, to text.
@@ -46,7 +47,7 @@ def read_prose(folders: Sequence[Path]) -> dict[str, Prose]:
     found: dict[str, Prose] = {}
     for folder in folders:
         here: dict[str, Prose] = {}
-        for name, path in _candidates(folder):
+        for name, path in _candidates(folder, collections):
             text = read_text(path, ContentError)
             parts = split_front_matter(text, path)
             if parts is None:

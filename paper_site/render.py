@@ -201,6 +201,18 @@ def contents(text: str) -> list[tuple[str, str]]:
     return [(name, Markup(words).striptags()) for name, words in found]
 
 
+def _collections(companion: Companion, pages: list[Page]) -> dict[str, list[dict[str, Any]]]:
+    """What texts see of the collections of texts: ``site.notes`` lists the front matter, title and address of each."""
+    return {
+        name: [
+            {**page.prose.values, "title": page.title, "url": f"/{page.path}"}
+            for page in pages
+            if page.kind == "prose" and page.prose is not None and page.prose.name.startswith(f"{name}/")
+        ]
+        for name in companion.site.raw.get("collections") or ()
+    }
+
+
 class Renderer:
     """Turns the pages of one companion into HTML.
 
@@ -226,8 +238,14 @@ class Renderer:
         self.reads = Reads(self.digester)
         self._sources: dict[str, Any] = {}
         self.reads.source("template", lambda place: self._source_of(place[0]))
-        data = {**companion.site.raw, "data": companion.data, "baseurl": "", "url": ""}
-        self.reads.source("site", lambda place: observe(data, place[1], place[0]))
+        self.site = {
+            **companion.site.raw,
+            **_collections(companion, pages),
+            "data": companion.data,
+            "baseurl": "",
+            "url": "",
+        }
+        self.reads.source("site", lambda place: observe(self.site, place[1], place[0]))
         self.sandbox = make_environment(companion.source, templates)
         # Our own templates need no sandbox, which takes half of the time on a long table.
         foreign = any((companion.source / name).is_dir() for name in ("_layouts", "_includes"))
@@ -347,7 +365,7 @@ class Renderer:
 
         environment = self.sandbox.overlay(finalize=finalize)
         base = Markup(f"{salt}base")
-        site = DataMap({**self.companion.site.raw, "data": self.companion.data, "baseurl": base, "url": ""}, self.reads)
+        site = DataMap({**self.site, "baseurl": base}, self.reads)
         page: Page = context["page"]
         values = {
             **context,
@@ -378,6 +396,6 @@ class Renderer:
                     path=prose.path,
                     line=_line_of_value(prose, address),
                 )
+        text = re.sub(f"{salt}v(\\d+)q", lambda found: held[int(found[1])], text)
         # Both spellings are in use: {{ site.baseurl }}/assets and {{ site.baseurl }}assets.
-        text = re.sub(f"{salt}base/?", root, text)
-        return re.sub(f"{salt}v(\\d+)q", lambda found: held[int(found[1])], text)
+        return re.sub(f"{salt}base/?", root, text)

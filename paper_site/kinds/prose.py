@@ -1,4 +1,4 @@
-"""Pages that are nothing but the authors' own text."""
+"""Pages that are nothing but the authors' own text: those of the root, and those of the collections they name."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ _LAYOUTS = {"default", "page", "post", "prose"}
 
 
 def pages(companion: Companion, prose: Mapping[str, Prose]) -> Iterator[Page]:
-    """Yield a page for every text of the source's root that belongs to no other page."""
+    """Yield a page for every text of the root or of a named collection that belongs to no other page."""
     taken = {**_TAKEN, "studies": "studies"} if companion.studies else _TAKEN
+    collections = set(companion.site.raw.get("collections") or ())
     for name, text in prose.items():
-        if "/" in name or (name in taken and not replaces(text, taken[name])):
+        if name.rpartition("/")[0] not in {"", *collections} or (name in taken and not replaces(text, taken[name])):
             continue
         yield Page(
             path=_path(name, text),
             template=_template(text),
-            title=str(text.values.get("title") or words(name)),
+            title=str(text.values.get("title") or words(name.rpartition("/")[2])),
             kind="prose",
             prose=text,
             player=bool(text.values.get("player")),

@@ -279,3 +279,27 @@ def test_numbers_without_samples_have_no_listening_table(companion: Path, tmp_pa
     build(companion, site)
     assert not (site / "listen").exists() and "listen/tones.html" not in _page(site, "models/codec.html")
     assert 'class="num' in _page(site, "results.html")
+
+
+def test_collections_of_texts_have_pages_and_are_listed(companion: Path, tmp_path: Path) -> None:
+    site_yml = companion / "_data" / "site.yml"
+    site_yml.write_text(site_yml.read_text(encoding="utf-8") + "collections: [notes]\n", encoding="utf-8")
+    (companion / "_notes").mkdir()
+    for name, title in (("b", "Second <b>"), ("a", "First")):
+        (companion / "_notes" / f"{name}.md").write_text(f"---\ntitle: {title}\n---\n$x$ {name}\n", encoding="utf-8")
+    (companion / "list.md").write_text(
+        "---\n---\n{% for note in site.notes %}\n- [{{ note.title }}]({{ site.baseurl }}{{ note.url }})\n"
+        "{% endfor %}\n",
+        encoding="utf-8",
+    )
+    site = tmp_path / "site"
+    build(companion, site)
+    assert "<h1>First</h1>" in _page(site, "notes/a.html")
+    listed = _page(site, "list.html")
+    assert '<a href="./notes/a.html">First</a>' in listed
+    assert '<a href="./notes/b.html">Second &lt;b&gt;</a>' in listed
+    assert listed.index("First") < listed.index("Second")
+    assert check_site(site) == []
+    site_yml.write_text(site_yml.read_text(encoding="utf-8").replace("[notes]", "[models]"), encoding="utf-8")
+    with pytest.raises(DataError, match="collections"):
+        build(companion, site)
