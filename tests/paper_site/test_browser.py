@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ FLAGS = [
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
 ]
+LENGTH_S = 12.0
 PAGES = ["index.html", "listen/tones.html", "results.html", "reproduce.html", "models/codec.html", "about.html"]
 
 # Notes every level that a track is given: the volume of an element, the value of a gain node.
@@ -56,7 +58,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("browser")
-    build(make_companion(folder / "companion", duration_s=4.0), folder / "site")
+    build(make_companion(folder / "companion", duration_s=LENGTH_S), folder / "site")
     return folder / "site"
 
 
@@ -139,12 +141,12 @@ def test_play_switch_pause_and_end(visit: Any, base: str) -> None:
     seen.wait_for("state", "playing")
     assert seen.player("engine") == ("elements" if base.startswith("file") else "buffers")
     seen.wait_past(0.5)
-    before = float(seen.player("position"))
+    started, before = time.monotonic(), float(seen.player("position"))
     row.locator(".play").nth(1).click()
     seen.wait_for("category", "reconstruction")
     seen.wait_for("state", "playing")
     after = float(seen.player("position"))
-    assert before <= after < before + 0.6
+    assert before <= after <= before + time.monotonic() - started + 0.1
     assert row.locator(".play").nth(1).get_attribute("aria-pressed") == "true"
     assert row.locator(".play").nth(0).get_attribute("aria-pressed") == "false"
     head = row.locator(".track").nth(2).locator(".playhead")
@@ -154,7 +156,7 @@ def test_play_switch_pause_and_end(visit: Any, base: str) -> None:
     rest = float(seen.player("position"))
     seen.page.wait_for_timeout(150)
     assert float(seen.player("position")) == rest >= after
-    seen.page.locator("#player-seek").fill("850")
+    seen.page.locator("#player-seek").fill("950")
     seen.page.locator("#player-toggle").click()
     seen.wait_for("state", "playing")
     seen.wait_for("state", "paused")
@@ -218,7 +220,7 @@ def test_a_click_on_the_picture_seeks(visit: Any) -> None:
     picture.click(position={"x": box["width"] * 0.5, "y": box["height"] / 2})
     seen.wait_for("state", "playing")
     assert seen.player("category") == "reconstruction"
-    assert 2.0 <= float(seen.player("position")) < 2.6
+    assert LENGTH_S / 2 - 0.05 <= float(seen.player("position")) < LENGTH_S / 2 + 3
 
 
 def test_filter_and_sort(visit: Any) -> None:
