@@ -360,6 +360,7 @@
     set(part("match"), "aria-pressed", String(state.matched || !!state.blind));
     part("match").disabled = !!state.blind;
     part("clear").hidden = !state.region;
+    bar.classList.toggle("has-region", !!state.region);
     part("volume").value = String(Math.round(100 * state.volume));
     part("keys").checked = state.keys;
     if (!row) return;

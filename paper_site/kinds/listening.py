@@ -14,6 +14,8 @@ FACETS = ("instrument_family_str", "family", "ensemble", "composer", "genre", "s
 PITCH = "pitch"
 LONG = 400
 """Clips from which on a table has short rows."""
+AT_ONCE = 150
+"""Rows of a long table that are there before the reader scrolls, where scripts run."""
 _COLUMNS = 12
 
 
@@ -99,6 +101,7 @@ def pages(companion: Companion, prose: Mapping[str, Prose]) -> Iterator[Page]:
                 "grid": pitch_grid(collection, chosen[0]) if chosen and not long else None,
                 "scored": scored_by(collection),
                 "long": long,
+                "at_once": AT_ONCE,
                 "forms": common_forms(collection) if long else None,
             },
         )
