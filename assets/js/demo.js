@@ -25,12 +25,13 @@
     function picture(figure, track, view) {
       var category = track.dataset.category;
       var own = view === "spectrogram" ? track.querySelector(".picture") : sample.querySelector('figure[data-view="' + view + '"][data-category="' + CSS.escape(category) + '"] .picture');
-      all(figure, ".picture").forEach(function (old) { old.remove(); });
       if (!own) return;
-      var copy = own.cloneNode(true);
-      copy.dataset.category = category;
-      all(copy, ".playhead, .region").forEach(function (line) { line.remove(); });
-      figure.prepend(copy);
+      var box = figure.querySelector(".picture"), fresh = own.querySelector("picture").cloneNode(true);
+      /* The box stays: what is laid over it keeps the focus. */
+      if (box) box.querySelector("picture").replaceWith(fresh);
+      else { box = make("span", { className: "picture" }, [fresh]); figure.prepend(box); }
+      ["left", "right"].forEach(function (end) { if (own.dataset[end]) box.dataset[end] = own.dataset[end]; });
+      box.dataset.category = category;
     }
     function caption(figure, text) {
       var line = figure.querySelector("figcaption") || figure.appendChild(make("figcaption"));
@@ -86,8 +87,7 @@
     function place() {
       var box = my.left.querySelector(".picture");
       if (!box) return;
-      box.removeAttribute("href");
-      box.append(board);
+      if (board.parentNode !== box) box.append(board);
       board.style.left = 100 * parseFloat(box.dataset.left) + "%";
       board.style.right = 100 * (1 - parseFloat(box.dataset.right)) + "%";
       board.style.top = 100 * 16 / 400 + "%";

@@ -59,8 +59,8 @@ PAINTED: tuple[tuple[str, range, range, int], ...] = (
 )
 """Regions that are drawn anew beforehand for a reader who paints one: name, quarters of the bands, low ones first,
 quarters of the time, draws. With the three tasks these are as many rows as are computed together, twice; one more would
-cost as much as eight. The tasks that are such a region are draws of it too."""
-_AGAIN = {"the first two seconds": TASKS[0], "the lowest quarter of the bands": TASKS[1]}
+cost as much as eight."""
+PAINTED_FAMILY = "guitar"
 
 _STFT = Stft(1024, 256, 1024, "reflect")
 _FLOOR = 1e-3
@@ -307,19 +307,21 @@ def listen(context: StudyContext) -> list[Listening]:
     found = [mine[len(mine) // 2] for mine in picked if mine]
     if not found:
         return []
-    old = Maps(*codemaps.encode(torch.stack([torch.from_numpy(n.waveform) for n in found])))
     count, masks = len(found), [task_masks(task, codemaps.shape_top, codemaps.patch) for task in TASKS]
+    others = [n for n in every if all(n.name != other.name for other in found)]
+    canvas = next((n for n in others if n.family == PAINTED_FAMILY), others[0] if others else None)
+    if canvas is not None:
+        found.append(canvas)
+    old = Maps(*codemaps.encode(torch.stack([torch.from_numpy(n.waveform) for n in found])))
     # Who is drawn, through which masks, with which seed.
     jobs = [(i, *mask, context.seed + k * count + i) for k, mask in enumerate(masks) for i in range(count)]
     regions: list[tuple[str, range, range, int]] = []
-    for name, bands, times, draws in PAINTED:
+    for name, bands, times, draws in PAINTED if canvas is not None else ():
         mask = painted_mask(bands, times, codemaps.shape_top)
         under = beneath(mask[None], codemaps.patch)[0]
         for draw in range(draws):
             regions.append((name, bands, times, len(jobs)))
-            jobs.append((0, mask, under, context.seed + len(TASKS) * count + draw))
-        if name in _AGAIN:
-            regions.append((name, bands, times, TASKS.index(_AGAIN[name]) * count))
+            jobs.append((count, mask, under, context.seed + draw))
     who = [job[0] for job in jobs]
     new = Maps(
         *codemaps.inpaint(
@@ -336,7 +338,7 @@ def listen(context: StudyContext) -> list[Listening]:
     made = codemaps.decode(new.top, new.bottom)
     size = codemaps.top.config.codebook_size
     rows = []
-    for i, note in enumerate(found):
+    for i, note in enumerate(found[:count]):
         tracks = [Track(f"Held-out note {note.name}", note.waveform), plain[i]]
         tracks += [_track(TITLES[task], new, k * count + i, made[k * count + i]) for k, task in enumerate(TASKS)]
         labels = {"pitch": note.pitch, "family": note.family}
@@ -345,21 +347,7 @@ def listen(context: StudyContext) -> list[Listening]:
                 f"{note.family}_{note.pitch}", _title(note), RATE_HZ, tracks, labels, (), True, codebook_size=size
             )
         )
-    tracks = [plain[0]]
-    settings: list[dict[str, Any] | None] = [None]
-    for name, bands, times, row in regions:
-        seed = jobs[row][3]
-        tracks.append(_track(f"Drawn anew: {name}, seed {seed}", new, row, made[row]))
-        cells = [[int(band in bands and time in times) for time in range(4)] for band in range(4)]
-        settings.append({"region": name, "seed": seed, "cells": cells})
-    labels = {
-        "pitch": found[0].pitch,
-        "family": found[0].family,
-        **demo_label("mask", settings, bands=4, times=4, note=found[0].name),
-    }
-    title, views = f"Paint over a note: {_title(found[0])}", ("spectrogram", "codemap")
-    name = f"paint_{found[0].family}_{found[0].pitch}"
-    return [*rows, Listening(name, title, RATE_HZ, tracks, labels, views, codebook_size=size)]
+    return [*rows, *([_painting(canvas, plain[count], regions, jobs, new, made, size)] if canvas is not None else [])]
 
 
 def _title(note: Note) -> str:
@@ -369,3 +357,36 @@ def _title(note: Note) -> str:
 def _track(title: str, maps: Maps, row: int, waveform: Tensor) -> Track:
     codes = {"top": maps.top[row].cpu().numpy(), "bottom": maps.bottom[row].cpu().numpy()}
     return Track(title, waveform.cpu().numpy(), codes)
+
+
+def _painting(
+    note: Note,
+    plain: Track,
+    regions: Sequence[tuple[str, range, range, int]],
+    jobs: Sequence[tuple[int, Tensor, Tensor, int]],
+    new: Maps,
+    made: Tensor,
+    size: int,
+) -> Listening:
+    """The row of a note with regions drawn anew, which a reader chooses by painting."""
+    tracks = [plain]
+    settings: list[dict[str, Any] | None] = [None]
+    for name, bands, times, row in regions:
+        seed = jobs[row][3]
+        tracks.append(_track(f"Drawn anew: {name}, seed {seed}", new, row, made[row]))
+        cells = [[int(band in bands and time in times) for time in range(4)] for band in range(4)]
+        settings.append({"region": name, "seed": seed, "cells": cells})
+    labels = {
+        "pitch": note.pitch,
+        "family": note.family,
+        **demo_label("mask", settings, bands=4, times=4, note=note.name),
+    }
+    return Listening(
+        f"paint_{note.family}_{note.pitch}",
+        f"Paint over a note: {_title(note)}",
+        RATE_HZ,
+        tracks,
+        labels,
+        ("spectrogram", "codemap"),
+        codebook_size=size,
+    )

@@ -159,11 +159,11 @@ def test_measured_and_listened(checkpoints: dict[str, Path], monkeypatch: pytest
     assert all(track.waveform.shape == (64_000,) for track in (*row.tracks, *painted.tracks))
     demo = painted.labels["demo"]
     assert demo["kind"] == "mask" and demo["settings"][0] is None
-    assert len(demo["settings"]) == len(painted.tracks) == 13
+    assert len(demo["settings"]) == len(painted.tracks) == 11
     coded = painted.tracks[0].codes["top"]
     for track, setting in zip(painted.tracks[1:], demo["settings"][1:], strict=True):
         cells = np.array(setting["cells"], dtype=bool)
         drawn = cells.repeat(coded.shape[0] // 4, 0).repeat(coded.shape[1] // 4, 1)
         assert np.array_equal(track.codes["top"][~drawn], coded[~drawn])
         assert setting["region"] in track.title and str(setting["seed"]) in track.title
-    assert len({(s["region"], s["seed"]) for s in demo["settings"][1:]}) == 12
+    assert len({(s["region"], s["seed"]) for s in demo["settings"][1:]}) == 10
