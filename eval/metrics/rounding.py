@@ -20,7 +20,7 @@ from eval.metrics.frontend import Mel, mel_filters
 from eval.metrics.kernels import Array
 from eval.metrics.tiles import Bank, Tile
 
-TOLERANCE = 3e-6
+TOLERANCE = 3e-7
 """Share of a sum that the noise of single precision may add to a tile."""
 
 _NOISE = 1.5e-7
