@@ -10,13 +10,12 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    # Asked before anything else is loaded: a companion that is up to date takes less time than the imports below.
-    from paper_site.jekyll.quick import nothing_to_do
+    # Before anything else is loaded: a Jekyll companion is up to date, or even built, sooner than the rest is imported.
+    from paper_site.jekyll import quick
 
-    said = nothing_to_do(sys.argv[1:])
-    if said is not None:
-        print(said)
-        sys.exit(0)
+    if (folders := quick.only_folders(sys.argv[1:])) and (said := quick.build(*folders)):
+        print(said[1], file=sys.stderr if said[0] else sys.stdout)
+        sys.exit(said[0])
 
 import argparse
 import os
@@ -207,7 +206,9 @@ def _render(options: argparse.Namespace, source: Path, destination: Path) -> Non
             from paper_site.errors import OutputError
 
             raise OutputError("--anonymous cannot blind a Jekyll companion; its texts and links are its own")
-        _render_jekyll(source, destination, explain=options.explain)
+        from paper_site.jekyll.command import build_lines
+
+        print("\n".join(build_lines(source, destination, explain=options.explain)))
     else:
         _render_own(options, source, destination)
     if options.archive is not None:
@@ -241,23 +242,6 @@ def _render_own(options: argparse.Namespace, source: Path, destination: Path) ->
         )
     if report.missing:
         print(f"site: no results yet for {', '.join(report.missing)}; the pages say so")
-
-
-def _render_jekyll(source: Path, destination: Path, *, explain: bool) -> None:
-    """Build a Jekyll companion as it is: no evaluation, no manifest."""
-    from paper_site.jekyll.build import build_jekyll
-
-    started = time.perf_counter()
-    report = build_jekyll(source, destination)
-    if explain:
-        for page, reason in report.reasons.items():
-            print(f"{page}: {reason}")
-    done = report.written
-    print(
-        f"site: {report.pages} pages and {report.files} files of a Jekyll companion in {destination}"
-        f" ({done.changed} files written, {done.unchanged} unchanged, {done.removed} removed;"
-        f" {time.perf_counter() - started:.2f} s)"
-    )
 
 
 def _serve(options: argparse.Namespace, destination: Path, problem: Exception | None) -> None:

@@ -91,8 +91,6 @@ class Config:
 
     def kramdown(self) -> dict[str, Any]:
         """Options of the Markdown step."""
-        from paper_site.jekyll.kramdown.blocks import toc_levels
-
         given = self.values.get("kramdown")
         options: dict[str, Any] = {}
         if isinstance(given, dict):
@@ -103,6 +101,8 @@ class Config:
             if isinstance(given.get("footnote_nr"), int):
                 options["footnote_nr"] = given["footnote_nr"]
             if "toc_levels" in given:
+                from paper_site.jekyll.kramdown.blocks import toc_levels
+
                 levels = given["toc_levels"]
                 options["toc_levels"] = (
                     [int(v) for v in levels] if isinstance(levels, list) else toc_levels(str(levels))

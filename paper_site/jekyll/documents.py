@@ -111,26 +111,24 @@ def _loader() -> Any:
             if tag.rsplit(":", 1)[1] not in {"timestamp", "float", "int", "value"}
         ]
     Loader.yaml_implicit_resolvers = keep
+    stamp = re.compile(
+        r"\d{4}-\d{1,2}-\d{1,2}(?:(?:[Tt]|[ \t]+)\d{1,2}:\d\d:\d\d(?:\.\d*)?(?:[ \t]*(?:Z|[-+]\d{1,2}:?(?:\d\d)?))?)?\Z"
+    )
+    whole = re.compile(
+        r"(?:[-+]?0[0-7_,]+|[-+]?0|[-+]?[1-9](?:[0-9]|,[0-9]|_[0-9])*|[-+]?0x[0-9a-fA-F_,]+|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9]){1,2}|0b[01_,]+)\Z"
+    )
+    real = re.compile(
+        r"(?:[-+]?(?:[0-9][0-9_,]*)?\.[0-9]*(?:[eE][-+]?[0-9]+)?(?<=[0-9.])(?<!^\.)(?<!^[-+]\.)|[-+]?[0-9][0-9_,]*[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
+    )
     prefix = "tag:yaml.org,2002:"
-    Loader.add_implicit_resolver(prefix + "timestamp", _STAMP, list("0123456789"))
-    Loader.add_implicit_resolver(prefix + "int", _INT, list("-+0123456789"))
-    Loader.add_implicit_resolver(prefix + "float", _FLOAT, list("-+0123456789."))
+    Loader.add_implicit_resolver(prefix + "timestamp", stamp, list("0123456789"))
+    Loader.add_implicit_resolver(prefix + "int", whole, list("-+0123456789"))
+    Loader.add_implicit_resolver(prefix + "float", real, list("-+0123456789."))
     Loader.add_constructor(prefix + "int", lambda loader, node: _int(node.value))
     Loader.add_constructor(prefix + "float", lambda loader, node: _float(node.value))
     Loader.add_constructor(prefix + "timestamp", lambda loader, node: _stamp(node.value))
     Loader.add_constructor(prefix + "map", _construct_map)
     return Loader
-
-
-_STAMP = re.compile(
-    r"\d{4}-\d{1,2}-\d{1,2}(?:(?:[Tt]|[ \t]+)\d{1,2}:\d\d:\d\d(?:\.\d*)?(?:[ \t]*(?:Z|[-+]\d{1,2}:?(?:\d\d)?))?)?\Z"
-)
-_INT = re.compile(
-    r"(?:[-+]?0[0-7_,]+|[-+]?0|[-+]?[1-9](?:[0-9]|,[0-9]|_[0-9])*|[-+]?0x[0-9a-fA-F_,]+|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9]){1,2}|0b[01_,]+)\Z"
-)
-_FLOAT = re.compile(
-    r"(?:[-+]?(?:[0-9][0-9_,]*)?\.[0-9]*(?:[eE][-+]?[0-9]+)?(?<=[0-9.])(?<!^\.)(?<!^[-+]\.)|[-+]?[0-9][0-9_,]*[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
-)
 
 
 def _int(text: str) -> int:

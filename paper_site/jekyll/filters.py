@@ -7,7 +7,6 @@ result for a text never changes during a build, so that a template may remember 
 from __future__ import annotations
 
 import datetime as dt
-import html
 import json
 import math
 import re
@@ -15,7 +14,6 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Protocol
-from urllib.parse import quote, unquote_plus
 
 from paper_site.jekyll import times
 from paper_site.jekyll.values import (
@@ -118,7 +116,10 @@ def _slice(value: Any, start: Any, length: Any = None) -> Any:
 
 
 def _escape(value: Any) -> Any:
-    return None if value is None else html.escape(_T(value)).replace("&#x27;", "&#39;")
+    if value is None:
+        return None
+    text = _T(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text.replace('"', "&quot;").replace("'", "&#39;")
 
 
 def _escape_once(value: Any) -> str:
@@ -132,6 +133,8 @@ def _xml_escape(value: Any) -> str:
 
 
 def _cgi_escape(value: Any) -> str:
+    from urllib.parse import quote
+
     return quote(_T(value), safe=" -._~").replace(" ", "+")
 
 
@@ -139,7 +142,15 @@ def _url_encode(value: Any) -> Any:
     return None if value is None else _cgi_escape(value)
 
 
+def _url_decode(value: Any) -> Any:
+    from urllib.parse import unquote_plus
+
+    return None if value is None else unquote_plus(_T(value))
+
+
 def _uri_escape(value: Any) -> Any:
+    from urllib.parse import quote
+
     return None if value is None else quote(_T(value), safe="-_.!~*'();/?:@&=+$,[]#")
 
 
@@ -507,7 +518,11 @@ def _default(value: Any, other: Any = "", **options: Any) -> Any:
 
 
 def _normal_path(path: str) -> str:
-    return quote(path, safe="-_.~!$&'()*+,;=:@/%?#[]") if not path.isascii() else path.replace(" ", "%20")
+    if path.isascii():
+        return path.replace(" ", "%20")
+    from urllib.parse import quote
+
+    return quote(path, safe="-_.~!$&'()*+,;=:@/%?#[]")
 
 
 def _is_absolute(text: str) -> bool:
@@ -677,7 +692,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "unshift": _unshift,
     "upcase": lambda v: _T(v).upper(),
     "uri_escape": _uri_escape,
-    "url_decode": lambda v: None if v is None else unquote_plus(_T(v)),
+    "url_decode": _url_decode,
     "url_encode": _url_encode,
     "where": _where,
     "xml_escape": _xml_escape,

@@ -13,6 +13,8 @@ from _blake2 import blake2b
 from marshal import dumps
 from stat import S_ISLNK
 
+from paper_site.jekyll import is_jekyll
+
 # No pathlib: it takes longer to load than a build with nothing to do.
 
 FOLDER = os.path.join(".cache", "jekyll")
@@ -86,7 +88,7 @@ def skipped(source: str, destination: str) -> str:
     return os.path.join(source, os.path.relpath(destination, source))
 
 
-def _folders(argv: list[str]) -> tuple[str, str] | None:
+def only_folders(argv: list[str]) -> tuple[str, str] | None:
     """Source and destination, when these are the only arguments."""
     given: dict[str, str] = {}
     position = 0
@@ -107,12 +109,9 @@ def _folders(argv: list[str]) -> tuple[str, str] | None:
     return source, given.get("--destination") or os.path.join(source, "_site")
 
 
-def nothing_to_do(argv: list[str]) -> str | None:
+def nothing_to_do(source_name: str, destination_name: str) -> str | None:
     """What to print when a Jekyll companion is up to date; None when it has to be looked at."""
-    folders = _folders(argv)
-    if folders is None:
-        return None
-    source, destination = os.path.realpath(folders[0]), os.path.realpath(folders[1])
+    source, destination = os.path.realpath(source_name), os.path.realpath(destination_name)
     try:
         with open(os.path.join(place(source, destination), "stamp"), encoding="utf-8") as file:
             inputs, outputs, due, words = file.read().split("\n")[:4]
@@ -133,4 +132,32 @@ def nothing_to_do(argv: list[str]) -> str | None:
             return None
     except (OSError, ValueError):
         return None
-    return words.replace("{}", folders[1])
+    return words.replace("{}", destination_name)
+
+
+def build(source_name: str, destination_name: str) -> tuple[int, str] | None:
+    """Build a Jekyll companion, or find it up to date.
+
+    Returns:
+        The exit status and what to print; None when the folder is no Jekyll companion.
+    """
+    said = nothing_to_do(source_name, destination_name)
+    if said is not None:
+        return 0, said
+    if not is_jekyll(source_name):
+        return None
+    # What is loaded and rendered now lives until the end.
+    import gc
+
+    gc.disable()
+    from pathlib import Path
+
+    from paper_site.errors import SiteError
+    from paper_site.jekyll.command import build_lines
+
+    try:
+        return 0, "\n".join(build_lines(Path(source_name), Path(destination_name)))
+    except SiteError as wrong:
+        return 2, f"error: {wrong}"
+    except KeyboardInterrupt:
+        return 130, "interrupted"

@@ -438,6 +438,8 @@ class Site:
     def _posts(self) -> Iterator[str]:
         """Files of the folders ``_posts``, wherever in the tree."""
         for relative in self._entries:
+            if "_posts/" not in relative:
+                continue
             before, found, _ = ("/" + relative).partition("/_posts/")
             name = relative.rpartition("/")[2]
             if found and name[0] not in ".#~" and name[-1] != "~" and self._is_allowed(before.lstrip("/")):

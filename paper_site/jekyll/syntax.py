@@ -8,7 +8,6 @@ is read and compiled once.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Any
 
 _PIECES = re.compile(r"(\{%.*?%\}|\{\{.*?\}\}?)", re.S)
@@ -43,7 +42,6 @@ class UnknownSyntax(Exception):
     """Something that the compiler leaves to python-liquid."""
 
 
-@dataclass
 class Pieces:
     """A template cut up.
 
@@ -54,10 +52,13 @@ class Pieces:
         source: The whole template.
     """
 
-    texts: list[str]
-    shape: tuple[str, ...]
-    literals: list[str]
-    source: str
+    __slots__ = ("literals", "shape", "source", "texts")
+
+    def __init__(self, texts: list[str], shape: tuple[str, ...], literals: list[str], source: str) -> None:
+        self.texts = texts
+        self.shape = shape
+        self.literals = literals
+        self.source = source
 
     def line(self, token: int) -> int:
         """The line, from 1, on which a piece of markup begins."""
@@ -97,7 +98,6 @@ def cut(source: str) -> Pieces:
     return Pieces(texts, (joined, blank), literals, source)
 
 
-@dataclass
 class Node:
     """One statement of a template.
 
@@ -108,10 +108,15 @@ class Node:
         bodies: The statements inside.
     """
 
-    kind: str
-    token: int
-    parts: dict[str, Any] = field(default_factory=dict)
-    bodies: list[list[Node]] = field(default_factory=list)
+    __slots__ = ("bodies", "kind", "parts", "token")
+
+    def __init__(
+        self, kind: str, token: int, parts: dict[str, Any] | None = None, bodies: list[list[Node]] | None = None
+    ) -> None:
+        self.kind = kind
+        self.token = token
+        self.parts = {} if parts is None else parts
+        self.bodies = [] if bodies is None else bodies
 
 
 class Tokens:

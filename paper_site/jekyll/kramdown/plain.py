@@ -8,10 +8,11 @@ document that a browser makes of it. Whatever it does not match goes the slow wa
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from paper_site.jekyll.kramdown.tree import SPAN_ELEMENTS, VOID_ELEMENTS
 
-DEPTH = 7
+DEPTH = 6
 
 _TEXT = r"(?:[^<&]++|&(?:[a-zA-Z]+|\#[0-9]+);)"
 _ATTRIBUTES = r'(?:\s++[a-zA-Z][a-zA-Z-]*+(?:="[^"<>&]*+")?)*+'
@@ -25,19 +26,30 @@ def _element(depth: int, refused: str = "") -> str:
     return rf"<{refused}{_NOT}(?P<{name}>[a-z][a-z0-9]*+){_ATTRIBUTES}>{inner}</(?P={name})>"
 
 
-_CONTENTS = re.compile(rf"(?:{_TEXT}|{_VOID}|{_element(DEPTH)})*+")
 _SPAN = rf"(?!(?:{'|'.join(sorted(SPAN_ELEMENTS))})(?![\w.:-]))"
-_BLOCKS = re.compile(rf"(?:[ \t]*+\n|{_element(DEPTH, _SPAN)})*+")
+
+
+# Compiled when first asked for: each takes longer to compile than a small page to render.
+@cache
+def _contents() -> re.Pattern[str]:
+    return re.compile(rf"(?:{_TEXT}|{_VOID}|{_element(DEPTH)})*+")
+
+
+@cache
+def _blocks() -> re.Pattern[str]:
+    return re.compile(rf"(?:[ \t]*+\n|{_element(DEPTH, _SPAN)})*+")
+
+
 # One whose name says that kramdown reads what is inside.
 _ASKS = "markdown"
 
 
 def plain_contents(text: str, position: int) -> int:
     """Where plain HTML that begins here ends; the same position when there is none."""
-    found = _CONTENTS.match(text, position)
+    found = _contents().match(text, position)
     return found.end() if found is not None else position
 
 
 def is_plain(text: str) -> bool:
     """Whether a whole text is blocks of plain HTML and nothing else."""
-    return text.startswith(("<", "\n", " ", "\t")) and _ASKS not in text and _BLOCKS.fullmatch(text) is not None
+    return text.startswith(("<", "\n", " ", "\t")) and _ASKS not in text and _blocks().fullmatch(text) is not None

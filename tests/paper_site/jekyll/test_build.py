@@ -208,19 +208,19 @@ def test_the_command_builds_and_then_has_nothing_to_do(samples: Path, tmp_path: 
     first = command("--source", str(samples), "--destination", str(site))
     assert (first.returncode, first.stderr) == (0, "")
     assert "22 pages and 1 files of a Jekyll companion" in first.stdout
-    assert quick.nothing_to_do(["--source", str(samples), "--destination", str(site)]) is not None
-    assert quick.nothing_to_do(["--source", str(samples), "--destination", str(site), "--explain"]) is None
+    assert quick.nothing_to_do(str(samples), str(site)) is not None
+    assert quick.only_folders(["--source", str(samples), "--explain"]) is None
     again = command("--source", str(samples), "--destination", str(site))
     assert "(0 files written, 23 unchanged, 0 removed)" in again.stdout
     put(samples, "assets/a.txt", "b")
-    assert quick.nothing_to_do(["--source", str(samples), "--destination", str(site)]) is None
+    assert quick.nothing_to_do(str(samples), str(site)) is None
     wrong = command("--source", str(samples), "--destination", str(samples))
     assert (wrong.returncode, "holds the source" in wrong.stderr) == (2, True)
 
 
 def test_finding_nothing_to_do_loads_nothing_else() -> None:
     code = (
-        "import sys; before = set(sys.modules); from paper_site.jekyll.quick import nothing_to_do; nothing_to_do([]);"
+        "import sys; before = set(sys.modules); from paper_site.jekyll import quick; quick.nothing_to_do('', '');"
         " print(sorted(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
