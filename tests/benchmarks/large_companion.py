@@ -41,6 +41,7 @@ def _row(number: int, root: Path) -> str:
         f"{name}:",
         f"  pitch: {number % 88 + 20}",
         f"  instrument_family_str: {family}",
+        "  velocity: 100",
         f"  sample_rate_hz: {RATE_HZ}",
         f"  duration_s: {SAMPLES / RATE_HZ}",
         "  bits: 16",
