@@ -6,10 +6,12 @@ that there is work: seeing that there is none takes less time than the imports w
 
 from __future__ import annotations
 
+import gc
 import marshal
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -143,8 +145,20 @@ def build(
         raise DataError("there is no such folder; --source names the companion's folder", path=source)
     source = source.resolve()
     task = _Task(source, destination, templates, tuple(content) or tuple(content_folders(source)), anonymous)
-    with cached.using(cached.Cache(None if anonymous else cache)):
+    with cached.using(cached.Cache(None if anonymous else cache)), _collecting_nothing():
         return _nothing_to_do(task) or _build(task)
+
+
+@contextmanager
+def _collecting_nothing() -> Iterator[None]:
+    """A build drops next to none of its many objects before its end: looking for garbage takes a sixth of its time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class Cache:
         if self._connection is None:
             return
         try:
-            data = marshal.dumps(value, 2)
+            data = marshal.dumps(value)
         except ValueError:
             return
         self.put_bytes(kind, key, data)

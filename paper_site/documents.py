@@ -212,11 +212,12 @@ def _read_rows(text: str, path: Path) -> dict[str, Any] | None:
     known = before[1] if isinstance(before, tuple) and before[0] == active().tools else {}
     found: dict[bytes, Any] = {}
     document: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for part in _NEXT_ROW.split(text):
         row_key = digest(part.encode())
         row = known.get(row_key)
         if row is None:
-            row = parse_plain(part)
+            row = parse_plain(part, values)
             if row is None or len(row) != 1:
                 return None
         name = next(iter(row))

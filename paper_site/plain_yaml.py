@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from sys import intern
 from typing import Any
 
 # Line breaks beyond the usual one, tabs, and characters that YAML refuses.
@@ -60,11 +61,12 @@ def _value(text: str) -> Any:
     return text
 
 
-def parse_plain(text: str) -> dict[str, Any] | None:
+def parse_plain(text: str, known: dict[str, Any] | None = None) -> dict[str, Any] | None:
     """Read a mapping.
 
     Args:
         text: The document.
+        known: Values read so far, by how they were written, so that documents of one kind share them.
 
     Returns:
         What the full reader would give, or None where the document says more than plain lines can: then the full
@@ -73,12 +75,12 @@ def parse_plain(text: str) -> dict[str, Any] | None:
     if _STRANGE.search(text) or text.startswith(("---", "...", "%")):
         return None
     try:
-        return _parse(text)
+        return _parse(text, {} if known is None else known)
     except (_OtherYaml, ValueError, RecursionError):
         return None
 
 
-def _parse(text: str) -> dict[str, Any] | None:
+def _parse(text: str, known: dict[str, Any]) -> dict[str, Any] | None:
     root: dict[str, Any] = {}
     # Open containers: indentation of their entries, the container, and the key that waits for its value.
     stack: list[tuple[int, Any]] = [(0, root)]
@@ -86,7 +88,6 @@ def _parse(text: str) -> dict[str, Any] | None:
     waiting_indent = 0
     depth = 0
     here: Any = root
-    known: dict[str, Any] = {}
     match, lookup = _LINE.match, known.get
     for line in text.split("\n"):
         found = match(line)
@@ -135,6 +136,8 @@ def _parse(text: str) -> dict[str, Any] | None:
                 raise _OtherYaml
         elif key in _NO_KEYS:
             raise _OtherYaml
+        # The same few keys stand in every row.
+        key = intern(key)
         if key in here:
             raise _OtherYaml
         if raw is None:
