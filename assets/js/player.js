@@ -375,7 +375,14 @@
       mark(linkOf(item), active && playing);
     });
     part("systems").hidden = hidden;
-    all(part("systems"), "button").forEach(function (button) { set(button, "aria-pressed", String(button.dataset.category === state.track)); });
+    all(part("systems"), "button").forEach(function (button) {
+      var pressed = button.dataset.category === state.track, group = part("systems");
+      if (pressed && button.getAttribute("aria-pressed") !== "true") {
+        var left = button.offsetLeft - group.offsetLeft;
+        if (left < group.scrollLeft || left + button.offsetWidth > group.scrollLeft + group.clientWidth) group.scrollLeft = left - 20;
+      }
+      set(button, "aria-pressed", String(pressed));
+    });
     set(part("toggle"), "aria-label", playing ? "Pause" : "Play");
     draw();
   }
