@@ -42,7 +42,7 @@ check: $(VENV)/.run  ## links, media and HTML of the built site
 	$(BIN)/python -m paper_site check _site
 
 clean:  ## remove what the commands made, but not .venv
-	git clean -fdqX -- _site _results _data assets
+	git clean -fdqX -- _site _results _data assets .cache
 
 # The lists of packages are read from pyproject.toml, so that they stand in one place.
 PACKAGES = $(BIN)/python -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *(d for e in sys.argv[1:] for d in p["optional-dependencies"][e]), sep="\n")'

@@ -2,7 +2,8 @@
 
 Everything is found by what it was made from: a document by the hash of its text, a page by all that it read, a file's
 hash by size, times and inode. The file is a SQLite database, so that a build that is killed leaves the last whole state
-and two builds at once take turns. Its name holds the version of its form.
+and two builds at once take turns. Its name holds the version of its form. It lies in a folder that may come from
+anybody, so every entry is signed with a key of the user's own: what somebody else put there is not read.
 
 Nothing heavy is imported here: this module decides whether there is anything to do.
 """
@@ -49,6 +50,33 @@ def is_young(stamp: Stamp, now_ns: int) -> bool:
     return max(stamp[1], stamp[2]) > now_ns - _RACY_NS
 
 
+def user_key() -> bytes:
+    """The key with which this user signs entries; made when missing, for this process alone where it cannot be kept."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "earwitness"
+        path = folder / "key"
+        try:
+            key = path.read_bytes()
+        except FileNotFoundError:
+            folder.mkdir(parents=True, exist_ok=True)
+            fresh = path.with_name(f"key-{os.getpid()}")
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                os.write(descriptor, os.urandom(32))
+            finally:
+                os.close(descriptor)
+            # Of several that begin at once the first one stays.
+            with suppress(FileExistsError):
+                path.hardlink_to(fresh)
+            fresh.unlink()
+            key = path.read_bytes()
+        if len(key) == 32:
+            return key
+    except (OSError, RuntimeError):
+        pass
+    return os.urandom(32)
+
+
 class Cache:
     """A store of values by kind and key.
 
@@ -59,6 +87,7 @@ class Cache:
     def __init__(self, folder: Path | None) -> None:
         self.path = folder / FILE_NAME if folder else None
         self.tools = b""
+        self._key = user_key() if folder else b""
         self._pending: list[tuple[str, bytes, bytes, bytes]] = []
         self._used: dict[str, set[bytes]] = {}
         self._connection = self._open()
@@ -87,6 +116,11 @@ class Cache:
             with suppress(OSError):
                 Path(f"{self.path}{suffix}").unlink()
 
+    def _sign(self, kind: str, key: bytes, data: bytes) -> bytes:
+        signature = hashlib.blake2b(data, digest_size=20, key=self._key)
+        signature.update(kind.encode() + b"\0" + key)
+        return signature.digest()
+
     def get(self, kind: str, key: bytes) -> Any:
         """Find a value; None where there is none or where its bytes are damaged."""
         found = self.get_bytes(kind, key)
@@ -108,7 +142,7 @@ class Cache:
             ).fetchone()
         except sqlite3.DatabaseError:
             return None
-        if row is None or not isinstance(row[0], bytes) or digest(row[0]) != row[1]:
+        if row is None or not isinstance(row[0], bytes) or self._sign(kind, key, row[0]) != row[1]:
             return None
         return row[0]
 
@@ -126,7 +160,7 @@ class Cache:
         """Keep bytes with the next `commit`."""
         if self._connection is not None:
             self._used.setdefault(kind, set()).add(key)
-            self._pending.append((kind, key, data, digest(data)))
+            self._pending.append((kind, key, data, self._sign(kind, key, data)))
 
     def sweep(self) -> None:
         """Drop what this build neither used nor made; what builds of other sites remember of themselves stays."""

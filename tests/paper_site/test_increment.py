@@ -456,6 +456,21 @@ def test_a_damaged_cache_is_no_cache(companion: Path, tmp_path: Path, fault: str
     assert tree(site) == tree(tmp_path / "clean")
 
 
+def test_what_somebody_else_put_into_the_cache_is_not_read(
+    companion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, cache = companion / "_site", companion / CACHE
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "theirs"))
+    build(companion, site, cache=cache)
+    with cached.using(cached.Cache(cache)) as theirs:
+        theirs.put("secret", b"key", "planted")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "ours"))
+    with cached.using(cached.Cache(cache)) as ours:
+        assert ours.get("secret", b"key") is None
+    assert len(build(companion, site, cache=cache).reasons) == len(list(site.rglob("*.html")))
+    assert (tmp_path / "ours" / "earwitness" / "key").stat().st_mode & 0o077 == 0
+
+
 def test_same_inputs_give_same_bytes_whatever_the_machine(companion: Path, tmp_path: Path) -> None:
     files = sorted(p for p in companion.rglob("*") if p.is_file())
     shuffled = tmp_path / "other" / "companion"
