@@ -274,7 +274,9 @@ class _Look:
             self.add("type", path, f"is called {form} and holds bytes of the type {facts.container}")
         elif facts.problem:
             self.add("type", path, f"is no whole {wanted} file: {facts.problem}")
-        if facts.sha256 != entry.get("sha256"):
+        if entry.get("bytes") not in {None, size}:
+            self.add("bytes", path, f"has {size} bytes, the manifest says {entry['bytes']}")
+        elif facts.sha256 != entry.get("sha256"):
             self.add("bytes", path, f"has the SHA-256 {facts.sha256[:12]}…, the manifest says {entry['sha256'][:12]}…")
         if facts.coding == "float" and facts.bits == 64:
             self.add("float64", path, "has samples of 64-bit floating point; store 16 or 24 bits")

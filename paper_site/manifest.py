@@ -371,6 +371,24 @@ class Collection:
             return None
         return self.held_out.percentile(track.category, metric, score.value, higher_is_better=info.higher_is_better)
 
+    @property
+    def other_settings(self) -> list[tuple[str, Any, Any]]:
+        """What site.yml asks for now and what the results were made with, where the two differ: (field, now, then)."""
+        if self.job is None or self.results is None:
+            return []
+        asked, results = self.job.settings, self.results
+        found: list[tuple[str, Any, Any]] = [("title", asked.get("title"), results.title)]
+        found += [(name, asked.get(name), results.corpus.get(name)) for name in ("layout", "split", "rule")]
+        folder = str(asked.get("corpus") or "").rstrip("/").rpartition("/")[2]
+        found.append(("corpus", folder or None, results.corpus.get("name")))
+        for part, made in (("selection", results.selection), ("worst", results.worst)):
+            wanted = asked.get(part) or {}
+            found += [(f"{part}.{name}", value, made.get(name)) for name, value in wanted.items()]
+        if self.job.models:
+            models = [system.model for system in results.systems]
+            found.append(("models", [name.partition("@")[0] for name in self.job.models], models))
+        return [(name, now, then) for name, now, then in found if now is not None and then is not None and now != then]
+
     def places(self, metric: str) -> list[tuple[str, list[float]]]:
         """Title of every system and the percentiles of its shown clips, the lowest first."""
         found: dict[str, list[float]] = {}
@@ -870,7 +888,53 @@ def read_companion(source: Path) -> Companion:
     parts = (tuple(collections), runs, data, documents, tuple(shown))
     companion = Companion(source, site, *parts, citation=citation)
     _check_runs(companion)
+    for collection in companion.collections:
+        _check_collection(companion, collection)
     return companion
+
+
+def _check_collection(companion: Companion, collection: Collection) -> None:
+    """Hold the samples of a collection against its results: the same systems under the same names, chosen as stated."""
+    results = collection.results
+    if results is None:
+        return
+    known = {system.category: system for system in results.systems}
+    for part, stated in ((collection, results.selection), (collection.worst, results.worst)):
+        for rank, sample in enumerate(part.samples if part else (), 1):
+            path = companion.source / "_data" / f"{part.name if part else ''}.yml"
+            for track in sample.tracks:
+                system = known.get(track.category)
+                if track.run != results.run or system is None:
+                    continue
+                for name, ours, theirs in (
+                    ("model", track.model, system.model),
+                    ("title", track.title, system.title),
+                ):
+                    if ours != theirs:
+                        raise _mismatch(path, [sample.id, "systems", track.category, name], ours, theirs, collection)
+            chosen = sample.selection
+            for name in ("population", "seed") if part is not collection else ("rule", "population", "seed"):
+                if name in chosen and name in stated and chosen[name] != stated[name]:
+                    raise _mismatch(path, [sample.id, "selection", name], chosen[name], stated[name], collection)
+            if chosen.get("rank", rank) != rank:
+                raise _mismatch(path, [sample.id, "selection", "rank"], chosen["rank"], rank, collection)
+        if part is not None and part.samples and stated and stated.get("count") != len(part.samples):
+            path = companion.source / "_data" / "results" / f"{collection.name}.json"
+            where = "selection" if part is collection else "worst"
+            raise DataError(
+                f"{where}.count: {stated.get('count')} clips were chosen and {part.name}.yml holds {len(part.samples)};"
+                " run python build_site.py",
+                path=path,
+                line=line_of(read_text(path), [where, "count"]),
+            )
+
+
+def _mismatch(path: Path, pointer: list[str | int], ours: Any, theirs: Any, collection: Collection) -> DataError:
+    return DataError(
+        f"{field_name(pointer)}: {ours!r} is not what results/{collection.name}.json says: {theirs!r}",
+        path=path,
+        line=line_of(read_text(path), pointer),
+    )
 
 
 def _check_runs(companion: Companion) -> None:

@@ -89,7 +89,9 @@ def article(companion: Companion) -> str:
         ],
         "subjectOf": [{"@type": "Dataset", "name": "RO-Crate", "url": CRATE}],
     }
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    # Nothing in a label may look like markup to whoever reads the page.
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _author(citation: Citation, index: int) -> dict[str, Any]:

@@ -71,6 +71,22 @@ def _card(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
+_TOLD = frozenset(
+    ("category", "baseline", "metric", "mean", "value", "low", "high", "level", "method", "title", "unit", "definition")
+)
+
+
+def _also(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Whatever else a row of a document says, in plain values."""
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}, {name}": inner for name, inner in value.items()}
+        elif key not in _TOLD:
+            flat[str(key)] = value
+    return {key: value for key, value in flat.items() if isinstance(value, str | int | float)} or None
+
+
 def results_figures(document: Mapping[str, Any]) -> Iterator[Figure]:
     """List the numbers of a results document."""
     run, collection = str(document["run"]), str(document["collection"])
@@ -94,7 +110,7 @@ def results_figures(document: Mapping[str, Any]) -> Iterator[Figure]:
             f"system.{collection}.{name}",
             f"{system_title(name)}, {heading}",
             tuple(_numbers(system)),
-            card=_card(value=system.get("rtf"), system=system.get("model"), unit="s per s"),
+            card=_card(value=system.get("rtf"), system=system.get("model"), unit="s per s", also=_also(system)),
         )
     for row in document["aggregates"]:
         level = float(row.get("level") or 0.95)
@@ -110,6 +126,7 @@ def results_figures(document: Mapping[str, Any]) -> Iterator[Figure]:
                 level=level,
                 method=row.get("method"),
                 n=row.get("n_ok"),
+                also=_also(row),
                 unit=unit(row["metric"]),
                 metric=row["metric"],
                 system=systems.get(row["category"], {}).get("model"),
@@ -127,6 +144,7 @@ def results_figures(document: Mapping[str, Any]) -> Iterator[Figure]:
                 low=row.get("low"),
                 high=row.get("high"),
                 n=row.get("n"),
+                also=_also(row),
                 unit=unit(row["metric"]),
                 metric=row["metric"],
                 system=systems.get(row["category"], {}).get("model"),
@@ -139,7 +157,9 @@ def results_figures(document: Mapping[str, Any]) -> Iterator[Figure]:
             f"ranks.{collection}.{row['metric']}",
             f"{metric_title(row['metric'])}, {heading}: average ranks",
             (*_numbers(row), 100 * float(row["alpha"])),
-            card=_card(value=row.get("critical_difference"), n=row.get("blocks"), metric=row["metric"]),
+            card=_card(
+                value=row.get("critical_difference"), n=row.get("blocks"), metric=row["metric"], also=_also(row)
+            ),
         )
     for row in (document.get("sets") or {}).get("rows") or []:
         yield from _set_figures(run, collection, heading, system_title(row["category"]), row, systems)
@@ -161,7 +181,14 @@ def _set_figures(
         "unit": None if row["unit"] == "1" else row["unit"],
         "system": systems.get(row["category"], {}).get("model"),
     }
-    own = _card(value=row.get("value"), low=row.get("low"), high=row.get("high"), n=row.get("n_estimate"), **shared)
+    own = _card(
+        value=row.get("value"),
+        low=row.get("low"),
+        high=row.get("high"),
+        n=row.get("n_estimate"),
+        also=_also(row),
+        **shared,
+    )
     yield Figure(run, f"set.{place}", title, numbers, card=own)
     floor = row.get("floor") or {}
     if floor.get("at_floor_size") is not None:

@@ -102,6 +102,8 @@
     }
     add("Number of clips or cases, n", figure.n);
     add("Found", figure.text);
+    const also = Object.entries(figure.also || {}).map(([name, value]) => `${name.replace(/_/g, " ")}: ${value}`);
+    add("Also recorded", also.join("; "));
     if (metric) {
       add("Metric", `${metric.title || metricName}${metric.version ? `, version ${metric.version}` : ""}`);
       add("Metric’s definition, SHA-256", metric.sha256, "hash");

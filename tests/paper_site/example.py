@@ -45,7 +45,7 @@ links:
 evaluation:
   - collection: tones
     title: Single tones
-    corpus: corpus
+    corpus: tones
     layout: nsynth
     split: test
     rule: corpus
@@ -171,7 +171,7 @@ def _collection(root: Path, name: str, clips: dict[str, tuple[str, int]], durati
             "gain_db": dict.fromkeys(waves, 0.0),
             "scores": {c: _scores(rng, pitch, c) for c in SYSTEMS},
             "pictures": {c: _pictures(root, name, clip, c, w) for c, w in waves.items()},
-            "selection": {"rule": rule, "seed": 7, "population": 12, "rank": rank + 1},
+            "selection": {"rule": rule, "seed": 7 if rule == "random" else None, "population": 12, "rank": rank + 1},
         }
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
     (root / "_data" / f"{name}.yml").write_text(text, encoding="utf-8")
