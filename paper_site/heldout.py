@@ -35,6 +35,11 @@ class HeldOut:
     scores: Mapping[str, Mapping[str, tuple[float | None, ...]]]
 
     @cached_property
+    def places(self) -> Mapping[str, int]:
+        """Id of every clip to its place in the lists."""
+        return {clip: index for index, clip in enumerate(self.clips)}
+
+    @cached_property
     def _orders(self) -> dict[tuple[str, str], list[float]]:
         return {}
 

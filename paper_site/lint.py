@@ -8,9 +8,10 @@ findings may be allowed there, each with a reason that the page on reproduction 
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from math import log10
 from pathlib import Path
@@ -167,7 +168,7 @@ class Files:
         self._stamps: dict[str, Any] = {}  # path -> (stamp, SHA-256)
         self._facts: dict[str, Any] = {}  # SHA-256 -> facts
 
-    def sha256(self, file: Path) -> str:
+    def sha256(self, file: Path | str) -> str:
         """SHA-256 of a file.
 
         Raises:
@@ -175,22 +176,22 @@ class Files:
         """
         return self._seen(file)[0]
 
-    def _seen(self, file: Path) -> tuple[str, int, bytes | None]:
+    def _seen(self, file: Path | str) -> tuple[str, int, bytes | None]:
         """SHA-256, size, and the bytes where they had to be read."""
         key = str(file)
-        stamp = stamp_of(file.stat())
+        stamp = stamp_of(os.stat(key))  # noqa: PTH116 (thousands of files: a path object for each takes longer)
         known = self._stamps.get(key) or self._stamps_before.get(key)
         if known is not None and known[0] == stamp:
             self._stamps[key] = known
             return known[1], stamp[0], None
         now = time.time_ns()
-        data = file.read_bytes()
+        data = Path(key).read_bytes()
         found = hashlib.sha256(data).hexdigest()
         if not is_young(stamp, now):
             self._stamps[key] = (stamp, found)
         return found, len(data), data
 
-    def facts(self, file: Path) -> tuple[AudioFacts, int]:
+    def facts(self, file: Path | str) -> tuple[AudioFacts, int]:
         """Facts and size of an audio file.
 
         Raises:
@@ -199,7 +200,9 @@ class Files:
         found, size, data = self._seen(file)
         known = self._facts.get(found) or self._facts_before.get(found)
         if known is None:
-            known = astuple(facts_of(file.read_bytes() if data is None else data))
+            facts = facts_of(Path(file).read_bytes() if data is None else data)
+            self._facts[found] = tuple(vars(facts).values())
+            return facts, size
         self._facts[found] = known
         return AudioFacts(*known), size
 
@@ -261,12 +264,12 @@ class _Look:
 
     def file(self, path: str, form: str, entry: Mapping[str, Any]) -> AudioFacts | None:
         try:
-            facts, size = self.cache.facts(self.root / path)
+            facts, size = self.cache.facts(f"{self.root}/{path}")
         except OSError:
             self.add("missing", path, "is not there")
             return None
         self.size_bytes += size
-        wanted = CONTAINERS.get(Path(path).suffix.lower())
+        wanted = CONTAINERS.get("." + path.rpartition(".")[2].lower())
         if facts.container == "lfs":
             self.add("lfs", path, "is a Git LFS pointer; fetch the file itself (git lfs pull)")
             return None

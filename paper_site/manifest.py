@@ -109,6 +109,7 @@ class AudioFile:
     path: str
     sha256: str
     size: int | None = None
+    pcm_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -615,7 +616,12 @@ class _CollectionReader:
 
     def track(self, name: str, raw: Mapping[str, Any], category: str, system: Mapping[str, Any]) -> Track:
         files = {
-            form: AudioFile(self.media([name, "files", category, form, "path"], f["path"]), f["sha256"], f.get("bytes"))
+            form: AudioFile(
+                self.media([name, "files", category, form, "path"], f["path"]),
+                f["sha256"],
+                f.get("bytes"),
+                f.get("pcm_sha256"),
+            )
             for form, f in sorted(raw["files"][category].items(), key=lambda item: _order(item[0]))
         }
         scores = {
@@ -898,6 +904,15 @@ def _check_collection(companion: Companion, collection: Collection) -> None:
     results = collection.results
     if results is None:
         return
+    recorded = companion.runs[results.run].raw.get("corpus")
+    stated_hash = results.corpus.get("content_sha256")
+    if isinstance(recorded, Mapping) and recorded.get("content_sha256", stated_hash) != stated_hash:
+        path = companion.source / "_data" / "results" / f"{collection.name}.json"
+        raise DataError(
+            f"corpus.content_sha256: {stated_hash!r} is not that of the run {results.run}",
+            path=path,
+            line=line_of(read_text(path), ["corpus", "content_sha256"]),
+        )
     known = {system.category: system for system in results.systems}
     for part, stated in ((collection, results.selection), (collection.worst, results.worst)):
         for rank, sample in enumerate(part.samples if part else (), 1):
@@ -916,6 +931,8 @@ def _check_collection(companion: Companion, collection: Collection) -> None:
             for name in ("population", "seed") if part is not collection else ("rule", "population", "seed"):
                 if name in chosen and name in stated and chosen[name] != stated[name]:
                     raise _mismatch(path, [sample.id, "selection", name], chosen[name], stated[name], collection)
+            if collection.held_out is not None:
+                _check_scores(path, sample, collection, collection.held_out)
             if chosen.get("rank", rank) != rank:
                 raise _mismatch(path, [sample.id, "selection", "rank"], chosen["rank"], rank, collection)
         if part is not None and part.samples and stated and stated.get("count") != len(part.samples):
@@ -927,6 +944,28 @@ def _check_collection(companion: Companion, collection: Collection) -> None:
                 path=path,
                 line=line_of(read_text(path), [where, "count"]),
             )
+
+
+def _check_scores(path: Path, sample: Sample, collection: Collection, scores: HeldOut) -> None:
+    """A shown clip is one of the held-out set, with the scores that it has there."""
+    if sample.id not in scores.places:
+        raise DataError(
+            f"{sample.id!r} is no clip of the held-out set in clips/{collection.name}.json",
+            path=path,
+            line=line_of(read_text(path), [sample.id], key=True),
+        )
+    for track in sample.tracks:
+        known = scores.scores.get(track.category, {})
+        for metric, score in track.scores.items():
+            value = score.value if score.status == "ok" else None
+            if metric in known and known[metric][scores.places[sample.id]] != value:
+                held = known[metric][scores.places[sample.id]]
+                pointer: list[str | int] = [sample.id, "scores", track.category, metric]
+                raise DataError(
+                    f"{field_name(pointer)}: {value!r} is not what clips/{collection.name}.json says: {held!r}",
+                    path=path,
+                    line=line_of(read_text(path), pointer),
+                )
 
 
 def _mismatch(path: Path, pointer: list[str | int], ours: Any, theirs: Any, collection: Collection) -> DataError:

@@ -125,7 +125,7 @@ def sounds(companion: Companion, collection: Collection) -> bytes:
                             contentSize=f"{file.size} B" if file.size else None,
                             subjectOf=f"../{run_path(track.run)}" if track.run else None,
                         ),
-                        "identifier": sample.id,
+                        "identifier": [sample.id, *([f"pcm-sha256:{file.pcm_sha256}"] if file.pcm_sha256 else [])],
                         "isPartOf": {"@type": "Dataset", "name": collection.title, "url": page},
                     }
                 )

@@ -20,7 +20,7 @@ SITE = """\
 title: A large study
 authors: [{name: Nobody}]
 evaluation:
-  - {collection: rows, title: Rows, corpus: corpus, models: [codec], selection: {rule: all, count: %d, seed: 1}}
+  - {collection: rows, title: Rows, corpus: rows, models: [codec], selection: {rule: all, count: %d, seed: 1}}
 """
 
 
@@ -119,7 +119,7 @@ def make_large(root: Path, rows: int) -> Path:
             "groups": len(FAMILIES),
         },
         "level_policy": {"name": "row_gain", "text": "Levels are stored as they are."},
-        "selection": {"rule": "all", "seed": 1, "count": rows, "population": rows, "text": f"All {rows} clips."},
+        "selection": {"rule": "all", "seed": 1, "count": rows, "population": 20000, "text": f"All {rows} clips."},
         "systems": [
             {
                 "category": "reconstruction",

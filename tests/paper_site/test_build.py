@@ -108,6 +108,12 @@ def test_names_of_systems_may_hold_digits(companion: Path, tmp_path: Path) -> No
     for system in document["systems"]:
         system["title"] = f"{system['title']} 77-2"
     path.write_text(json.dumps(document), encoding="utf-8")
+    for name in ("tones.yml", "tones_worst.yml"):
+        manifest = companion / "_data" / name
+        text = manifest.read_text(encoding="utf-8")
+        for title in ("Toy codec", "Toy phase recovery"):
+            text = text.replace(f"title: {title}", f"title: {title} 77-2")
+        manifest.write_text(text, encoding="utf-8")
     build(companion, tmp_path / "site")
     assert _page(tmp_path / "site", "results.html").count("Toy codec 77-2") > 5
 

@@ -47,7 +47,7 @@ def _changed(value: Any) -> Any:
 
 def _seen(site: Path) -> dict[str, str]:
     """The pages and the facts of their cards, but for the page that prints the hash of all files."""
-    files = [*site.rglob("*.html"), *(site / "runs").glob("*.js")]
+    files = [*site.rglob("*.html"), *(site / "runs").glob("*.js"), *(site / "data").glob("*.jsonld")]
     return {str(f): hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.name != "reproduce.html"}
 
 
