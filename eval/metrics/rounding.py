@@ -1,10 +1,11 @@
 """How far single precision may move the sums of a tile.
 
-A transform in float32 leaves noise in every bin that is white over a frame and follows the level of the frame. Where a
-bin is much weaker than its frame, or two spectrograms are nearly equal, a gap between magnitudes is then partly noise,
-and noise makes a gap larger on average: the mean of ``|d + n|`` over the noise exceeds ``|d|`` by at most
-``σ² / (|d| + σ)``. What is left of the noise's sign adds up like that of independent groups of a few bins. The
-functions here estimate both over the frames of :attr:`Tile.sample`, beside the sum itself.
+A transform in float32 leaves noise in every bin that is white over a frame and follows the level of the frame, and a
+bin that stands out of its frame is rounded by a share of its own. Where a bin is much weaker than its frame, or two
+spectrograms are nearly equal, a gap between magnitudes is then partly noise, and noise makes a gap larger on average:
+the mean of ``|d + n|`` over the noise exceeds ``|d|`` by at most ``σ² / (|d| + σ)``. What is left of the noise's sign
+adds up like that of independent groups of a few bins. The functions here estimate both over the frames of
+:attr:`Tile.sample`, beside the sum itself.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ TOLERANCE = 3e-6
 
 _NOISE = 1.5e-7
 """Noise of a bin over the root mean square of its frame; 0.4e-7 to 1.5e-7 for tones, clicks, noise and music."""
+
+_ROUNDED = 2.0**-24
+"""Noise of a bin over its own magnitude; of a tone it is more than that of the frame."""
 
 _GROUPED = 4.0
 """Root of the number of neighbouring bins that err alike."""
@@ -85,9 +89,17 @@ def _nothing(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers) -> t
 
 
 def _error_energy(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers) -> tuple[float, float]:
-    gaps = tile.difference(floor)[tile.sample]
-    noise = _noise(tile, floor)
-    return gaps.shape[-1] * float(np.vdot(noise, noise)), float(np.add.reduce(np.vecdot(gaps, gaps)))
+    gaps, noise = tile.difference(floor)[tile.sample], _noise(tile, floor)
+    bins = gaps.shape[-1]
+    energies, shares = np.vecdot(gaps, gaps), np.add.reduce(noise * noise)[:, 0]
+    total, bias = float(np.add.reduce(energies)), bins * float(np.add.reduce(shares))
+    white = float(np.vdot(energies, shares))
+    # No bin is larger than its frame, which settles most pairs at once.
+    most = white * (1 + bins * (_ROUNDED / _NOISE) ** 2)
+    if bias + 2 * _spread(tile) * math.sqrt(most) > TOLERANCE * total:
+        loud = gaps * tile.magnitudes(floor)[:, tile.sample]
+        most = white + _ROUNDED**2 * float(np.add.reduce(np.vecdot(loud, loud), axis=None))
+    return bias + 2 * _spread(tile) * math.sqrt(most), total
 
 
 def _absolute_error(tile: Tile, floor: float, bank: Bank | None, numbers: Numbers) -> tuple[float, float]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+_RANGE = re.compile(r"[\[(]([^,]+), ([^\])]+)[\])]")
 INPUTS = ("embeddings", "classes", "labelled classes", "codes")
 
 
@@ -26,7 +29,7 @@ class SetMetric:
         input: One of `INPUTS`.
         unit: Unit of the value; ``"1"`` for a plain ratio or count.
         higher_is_better: Direction; ``None`` where neither is.
-        value_range: The values that can occur, as an interval.
+        value_range: The values that can occur, as an interval, and what else there is to say of them.
         blind_to: What the metric does not notice, in words.
         source: Where the definition comes from.
         version: Raised whenever the same parameters give other numbers.
@@ -62,6 +65,24 @@ class SetMetric:
     def __post_init__(self) -> None:
         if self.input not in INPUTS:
             raise ValueError(f"{self.name}: input is {self.input!r}; known: {', '.join(INPUTS)}")
+        if _RANGE.match(self.value_range) is None:
+            raise ValueError(f"{self.name}: value_range is {self.value_range!r}; it begins with an interval, as [0, 1]")
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Least and largest value of any set; infinite where the range has no end or one that depends on the set."""
+        found = _RANGE.match(self.value_range)
+        assert found is not None
+        return _limit(found.group(1), -math.inf), _limit(found.group(2), math.inf)
+
+
+def _limit(text: str, otherwise: float) -> float:
+    """The number that an end of a range names, ``ln 2`` among them."""
+    number = text.removeprefix("ln ")
+    try:
+        return float(number) if number == text else math.log(float(number))
+    except ValueError:
+        return otherwise
 
 
 EMBEDDING_NAMES = ("log_mel", "mfcc", "chroma", "modulation", "note_classifier")

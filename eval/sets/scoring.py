@@ -2,7 +2,7 @@
 
 * The **p** says how often clips dealt to the two sides at random come out at least as far apart (or as bad).
 * The **interval** is a jackknife over random twentieths of the clips of either side, left out in turn: how much the
-  value would move with other clips.
+  value would move with other clips, as far as the metric can take such values.
 * The **floor** is what the reference scores against itself: one half against the other, over and over. A biased
   metric depends on the number of clips, so the estimate is measured at the size of the floor as well.
 
@@ -333,7 +333,13 @@ def _jackknife(
         freedom += groups - 1
     reach = float(stdtrit(freedom, 0.5 + _LEVEL / 2)) * math.sqrt(variance)
     counted = f"{min(_GROUPS, n)}" if paired else f"{min(_GROUPS, n)} + {min(_GROUPS, m)}"
-    return value - reach, value + reach, f"jackknife over {counted} groups of clips"
+    return *_possible(row, value - reach, value + reach), f"jackknife over {counted} groups of clips"
+
+
+def _possible(row: SetMetric, low: float, high: float) -> tuple[float, float]:
+    """An interval without what lies outside the values that the metric can take."""
+    least, largest = row.limits
+    return max(low, least), min(high, largest)
 
 
 def _floor(plan: Plan, sizes: tuple[int, int], splits: int, seed: int, paired: bool = False) -> Floor:
@@ -502,4 +508,4 @@ def _class_interval(
     deviation = math.sqrt((groups - 1) / groups * float(((values - values.mean()) ** 2).sum()))
     reach = float(stdtrit(groups - 1, 0.5 + _LEVEL / 2)) * deviation
     value = measured(p, None)
-    return value - reach, value + reach, f"jackknife over {groups} groups of clips"
+    return *_possible(row, value - reach, value + reach), f"jackknife over {groups} groups of clips"

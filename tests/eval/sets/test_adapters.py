@@ -90,5 +90,5 @@ def test_onnx_needs_its_package(tmp_path: Path) -> None:
     path = tmp_path / "levels.onnx"
     path.write_bytes(b"no network")
     describe(path)
-    with pytest.raises(InputError, match=r"onnxruntime is needed|is no ONNX file"):
+    with pytest.raises(InputError, match=r"needs the package onnxruntime|is no ONNX file"):
         FileEmbedding(path)

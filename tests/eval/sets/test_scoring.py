@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,40 @@ def test_table_is_whole() -> None:
         set_metric("fad")
     with pytest.raises(ValueError, match="input"):
         SetMetric("a", "A", "m:f", "pictures", "1", False, "", "", "")
+    with pytest.raises(ValueError, match="begins with an interval"):
+        SetMetric("a", "A", "m:f", "embeddings", "1", False, "above 0", "", "")
+
+
+def test_the_table_tells_the_limits_of_every_value() -> None:
+    expected = {
+        "kernel_distance": (-math.inf, 200.0),
+        "frechet_distance": (0.0, math.inf),
+        "density": (0.0, math.inf),
+        "coverage": (0.0, 1.0),
+        "inception_score_family": (1.0, 11.0),
+        "pitch_entropy": (0.0, math.log(128)),
+        "bin_divergence": (0.0, math.log(2)),
+        "top_code_share": (-math.inf, 1.0),
+    }
+    assert {name: SET_METRICS[name].limits for name in expected} == expected
+
+
+def test_an_interval_stays_within_what_the_metric_can_be() -> None:
+    y = gaussians(60, 4, 1)
+    # Sparse sets whose measures lie at their ends, where the jackknife's symmetric interval would leave the range.
+    spread = np.concatenate([gaussians(50, 4, 2), gaussians(10, 4, 3) + 9.0])
+    seen = set()
+    for x in (spread, y + 1e-3, gaussians(60, 4, 4) + 2.5):
+        for name in ("density", "coverage", "precision", "recall"):
+            score = score_embeddings(name, x, y, permutations=0, splits=0)
+            least, largest = SET_METRICS[name].limits
+            assert least <= score.low <= score.value <= score.high <= largest, name
+            seen |= {end for end in (score.low, score.high) if end in (0.0, 1.0)}
+    assert seen == {0.0, 1.0}
+    sure = np.full((30, 11), 1e-4)
+    sure[:, 0], sure[:2, 0], sure[:2, 5] = 0.999, 1e-4, 0.999
+    score = score_classes("inception_score_family", sure)
+    assert score.low == 1.0 < score.value < score.high
 
 
 def test_table_imports_nothing_heavy() -> None:
