@@ -311,7 +311,8 @@
     var count = state.blind.answers.length;
     say(state.blind.revealed ? part("blind-result").textContent : "Answer " + count + " kept. Trial " + (count + 1) + ".");
   }
-  function stopBlind() { if (state.status === "playing") pause(); dispatch({ type: "unblind" }); part("blind").open = false; }
+  function openBlind(wanted) { part("blind").hidden = !wanted; set(part("blind-open"), "aria-expanded", String(wanted)); }
+  function stopBlind() { if (state.status === "playing") pause(); dispatch({ type: "unblind" }); openBlind(false); }
 
   /* ---- What is seen ---- */
 
@@ -329,7 +330,7 @@
     part("title").textContent = titleOf(row);
     set(part("title"), "href", "#" + row.id);
     part("end").textContent = state.duration.toFixed(2);
-    part("blind").hidden = state.tracks.length < 2;
+    part("blind-open").hidden = state.tracks.length < 2;
     bar.hidden = false;
     root.classList.add("has-player");
     show();
@@ -394,7 +395,7 @@
     bar.classList.toggle("is-blind", live);
     if (!blind) return;
     if (live) {
-      part("blind").open = true;
+      openBlind(true);
       part("blind-count").textContent = "Trial " + (blind.answers.length + 1) + " of " + blind.planned;
       part("blind-question").textContent = abx ? "Is X the same as A or as B?" : "Which of the two is better?";
       ["A", "B", "X"].forEach(function (letter) {
@@ -599,8 +600,8 @@
     p: function () { neighbour(-1); },
     b: function () {
       if (state.blind && !state.blind.revealed) { answer("B"); return true; }
-      part("blind").open = !part("blind").open;
-      part("blind").querySelector("summary").focus();
+      openBlind(part("blind").hidden);
+      part("blind-open").focus();
       return true;
     },
     a: function () { if (!state.blind || state.blind.revealed) return false; answer("A"); return true; },
@@ -645,6 +646,7 @@
   on(part("help-open"), "click", openHelp);
   on(part("help-close"), "click", function () { part("help").close(); });
   on(part("keys"), "change", function () { dispatch({ type: "keys", on: part("keys").checked }); });
+  on(part("blind-open"), "click", function () { openBlind(part("blind").hidden); });
   on(part("blind-start"), "click", startBlind);
   on(part("blind-stop"), "click", function () { if (state.status === "playing") pause(); dispatch({ type: "reveal" }); });
   on(part("blind-again"), "click", stopBlind);
