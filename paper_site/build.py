@@ -9,13 +9,15 @@ from __future__ import annotations
 import gc
 import marshal
 import os
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from paper_site import cache as cached
 from paper_site.errors import DataError
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from paper_site.manifest import Companion
     from paper_site.output import Rendered, Written
     from paper_site.pages import Page
+    from paper_site.provenance import Ledger
+    from paper_site.trace import Digester
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONTENT = Path(__file__).resolve().parent / "content"
@@ -240,29 +244,64 @@ def _nothing_to_do(task: _Task) -> BuildReport | None:
     return BuildReport(pages, samples, tuple(missing), Written(0, len(state["outputs"]) - 1, 0))
 
 
-def _facts(companion: Companion, pages: Sequence[Page], rendered: Mapping[str, Rendered]) -> dict[str, Rendered]:
-    """Check the numbers of the pages against their sources, and make the files that hold what their cards say."""
-    from paper_site.extras import check_numbers, extra_files
-    from paper_site.output import Rendered
-    from paper_site.provenance import Ledger, ledger_of
+_RUN_LINK = re.compile(rb"runs/([^\"#?<> ]+)\.html")
 
-    documents = [(name, cached.file_digest(path)) for name, path in companion.documents.items()]
-    sources = marshal.dumps(documents, 2)
 
-    @lru_cache
-    def ledger() -> Ledger:
-        return ledger_of(companion)
+def _documents_of_runs(companion: Companion) -> dict[str, list[Any]]:
+    """Name of a run in links to the documents that hold what it measured, each with its hash."""
+    from paper_site.pages import safe_name
 
+    hashes = {name: cached.file_digest(path) for name, path in companion.documents.items()}
+    named: dict[str, set[str]] = {run: {f"data/runs/{run}.json"} for run in companion.runs}
+
+    def add(run: str | None, *names: str) -> None:
+        if run is not None:
+            named.setdefault(run, set()).update(names)
+
+    for part in companion.heard:
+        for sample in part.samples:
+            for track in sample.tracks:
+                add(track.run, f"data/{part.name}.yml")
+    for collection in companion.collections:
+        if collection.results:
+            name = collection.name
+            add(collection.results.run, f"data/results/{name}.json", f"data/clips/{name}.json", f"data/{name}.yml")
+    for study in companion.studies:
+        if study.findings:
+            add(study.findings.run, f"data/studies/{study.name}.json")
+    return {safe_name(run): [(name, hashes.get(name)) for name in sorted(names)] for run, names in named.items()}
+
+
+def _check_numbers(
+    companion: Companion, pages: Sequence[Page], rendered: Mapping[str, Rendered], ledger: Callable[[], Ledger]
+) -> None:
+    """Check the numbers of the pages against their sources, where a page or a source of its own has changed."""
+    from paper_site.extras import check_numbers
+
+    documents = _documents_of_runs(companion)
     for page in pages:
         shown = rendered[page.path]
+        key = cached.digest(cached.active().tools + marshal.dumps((page.path, page.kind, shown.sha256), 2))
+        found = cached.active().get("traced", key)
+        if found is not None and found[1] == [documents.get(run) for run in found[0]]:
+            continue
+        data = shown.read()
+        check_numbers([page], {page.path: data}, ledger())
+        # On the page of a run its own numbers stand without a link.
+        own = [page.path.removeprefix("runs/").removesuffix(".html")] if page.path.startswith("runs/") else []
+        runs = sorted({*own, *(unquote(link.decode()) for link in _RUN_LINK.findall(data))})
+        cached.active().put("traced", key, (runs, [documents.get(run) for run in runs]))
 
-        def check(page: Page = page, shown: Rendered = shown) -> bool:
-            check_numbers([page], {page.path: shown.read()}, ledger())
-            return True
 
-        cached.active().made_from("traced", marshal.dumps((page.kind, shown.sha256, sources), 2), check)
-    settings = marshal.dumps((documents, repr(companion.site.raw)), 2)
-    made = cached.active().made_from("facts", settings, lambda: extra_files(companion, ledger()))
+def _facts(companion: Companion, ledger: Callable[[], Ledger], digester: Digester) -> dict[str, Rendered]:
+    """Make the files that hold what the cards of the numbers say, and those for other programs."""
+    from paper_site.extras import extra_files
+    from paper_site.output import Rendered
+
+    hashes = sorted((name, cached.file_digest(path)) for name, path in companion.documents.items())
+    made = cached.active().made_from(
+        "facts", digester.of((companion, hashes)), lambda: extra_files(companion, ledger())
+    )
     return {name: Rendered.of(data) for name, data in made.items()}
 
 
@@ -296,6 +335,7 @@ def _build(task: _Task) -> BuildReport:
     from paper_site.manifest import read_companion
     from paper_site.output import check_destination, write_site
     from paper_site.pages import list_pages
+    from paper_site.provenance import ledger_of
     from paper_site.render import Renderer
     from paper_site.sums import seal
 
@@ -323,7 +363,9 @@ def _build(task: _Task) -> BuildReport:
     renderer = Renderer(companion, pages, templates=task.templates, stylesheets=own_styles)
     increment = Increment(renderer, cached.digest(marshal.dumps((tools, task.settings), 2)), str(source))
     rendered = {page.path: increment.page(page) for page in pages}
-    rendered |= _facts(companion, pages, rendered)
+    ledger = lru_cache(lambda: ledger_of(companion))
+    _check_numbers(companion, pages, rendered, ledger)
+    rendered |= _facts(companion, ledger, renderer.digester)
     copies = _copies(companion)
     check_published(companion, copies, lambda: {name: page.read() for name, page in rendered.items()})
     hidden = None

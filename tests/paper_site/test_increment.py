@@ -24,6 +24,7 @@ from paper_site.build import CACHE, TEMPLATES, build
 from paper_site.errors import SiteError
 from paper_site.lint import RULES
 from paper_site.output import LEDGER
+from paper_site.starter import STARTER
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -66,6 +67,7 @@ class Author:
             self.change_free_data,
             self.hide_a_change_of_time,
             self.change_the_lint,
+            self.change_the_citation,
         ]
         # Whoever edits at random cannot keep to what the lint asks of audio.
         self.change_the_lint()
@@ -117,6 +119,15 @@ class Author:
     def change_the_paper(self) -> str:
         key = self.rng.choice(["title", "short_title", "subtitle", "description", "licence", "venue"])
         return f"{key} in " + self._yaml(lambda d: d.update({key: self.word()}), "site")
+
+    def change_the_citation(self) -> str:
+        path = self.folder / "CITATION.cff"
+        if path.exists() and self.rng.random() < 0.3:
+            path.unlink()
+            return "citation removed"
+        text = (STARTER / "CITATION.cff").read_text(encoding="utf-8")
+        path.write_text(text.replace("{{ title_text }}", f"Title {self.count}"), encoding="utf-8")
+        return "citation"
 
     def change_the_lint(self) -> str:
         off = {name: "off" for name, (severity, _) in RULES.items() if severity == "error" and name != "missing"}
