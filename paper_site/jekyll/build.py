@@ -20,6 +20,7 @@ from typing import Any
 
 from paper_site.errors import ContentError, DataError, OutputError, SiteError, ToolError
 from paper_site.jekyll import quick, state
+from paper_site.jekyll.engine import KEYS
 from paper_site.jekyll.site import Page, Site
 from paper_site.jekyll.state import State
 from paper_site.jekyll.writer import Entry, Writer, check_names, read_ledger, write_ledger
@@ -140,6 +141,7 @@ class _Build:
         self.tool = tool
         self.parallel = parallel
         self.outputs: list[str | int] = []
+        self.sets: dict[frozenset[str], tuple[str, ...]] = {}
         numbers = iter(entries)
         self.files = {str(name): [int(time), int(size)] for name, time, size in zip(numbers, numbers, numbers)}  # noqa: B905
 
@@ -156,13 +158,16 @@ class _Build:
         engine = site.engine
         engine.start()
         html, _ = site.render(page)
-        root = len(str(self.source)) + 1
+        files = self.sets.get(names := frozenset(engine.used))
+        if files is None:
+            root = len(str(self.source)) + 1
+            files = self.sets[names] = tuple(sorted(name[root:] for name in names))
         return Rendered(
             page.relative,
             page.destination(),
             html.encode("utf-8", "surrogatepass"),
             engine.listed,
-            tuple(sorted(name[root:] for name in engine.used)),
+            files,
             tuple(engine.reads),
         )
 
@@ -309,7 +314,7 @@ class _Build:
             for number, (path, text) in enumerate(last.reads):
                 new = state.data_mark(site.engine.data, tuple(path))
                 if new != text:
-                    stale[number] = "site.data" + "".join(f".{key}" for key in path if key != state.KEYS)
+                    stale[number] = "site.data" + "".join(f".{key}" for key in path if key != KEYS)
                     after.reads[number] = [path, new]
             if stale:
                 for name, made in last.made.items():

@@ -168,7 +168,7 @@ class Context:
 
     def highlight(self, language: str, options: list[str], text: str) -> str:
         """A highlight block."""
-        return self._engine.host.highlighted(language, options, text)
+        return str(self._engine.host.highlighted(language, options, text))
 
     def link(self, path: str) -> str:
         """``{% link %}``."""
@@ -188,11 +188,11 @@ class Context:
 
     def seo(self) -> str:
         """``{% seo %}``."""
-        return self._engine.host.seo_tags(self)
+        return str(self._engine.host.seo_tags(self))
 
     def feed_meta(self) -> str:
         """``{% feed_meta %}``."""
-        return self._engine.host.feed_tags()
+        return str(self._engine.host.feed_tags())
 
 
 KEYS = "\x00keys"
@@ -371,11 +371,13 @@ class Engine:
 
     def condition(self, text: str) -> Callable[[str, Any, Any], Any]:
         """A condition such as ``item.x > 1``."""
-        return self._expression(text, True)
+        found: Callable[[str, Any, Any], Any] = self._expression(text, True)
+        return found
 
     def expression(self, text: str) -> Callable[[str, Any, Any], Any]:
         """An expression such as ``item.x | modulo: 3``."""
-        return self._expression(text, False)
+        found: Callable[[str, Any, Any], Any] = self._expression(text, False)
+        return found
 
     def _expression(self, text: str, is_condition: bool) -> Any:
         key = (text, is_condition)

@@ -15,6 +15,11 @@ from stat import S_ISLNK
 
 from paper_site.jekyll import is_jekyll
 
+# As of `typing`, without the time that it takes to load.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # No pathlib: it takes longer to load than a build with nothing to do.
 
 FOLDER = os.path.join(".cache", "jekyll")
@@ -72,7 +77,7 @@ def tool() -> list[str | int]:
     return parts
 
 
-def digest(value: object) -> str:
+def digest(value: list[Any]) -> str:
     """A digest of plain values; version 2 of the format writes equal values alike."""
     return blake2b(dumps(value, 2), digest_size=16).hexdigest()
 

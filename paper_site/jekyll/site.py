@@ -245,6 +245,9 @@ class Site:
         self._defaults = bool(values.get("defaults"))
         self._excluded = [str(e).strip("/") for e in (*EXCLUDED, *values["exclude"])]
         self._included = [str(e).strip("/") for e in values["include"]]
+        # Most names are told apart from every pattern by one look.
+        starts = [re.escape(e.partition("*")[0].partition("?")[0].partition("[")[0]) for e in self._excluded if e]
+        self._may_be_listed = re.compile("|".join(starts) or r"(?!)").match
         self.zone = times.zone(values.get("timezone"))
         moment = dt.datetime.fromtimestamp(epoch, dt.UTC) if epoch is not None else dt.datetime.now(dt.UTC)
         self.now = times.local(moment, self.zone)
@@ -311,7 +314,17 @@ class Site:
 
     def candidates(self) -> list[str]:
         """All files that may be pages or are copied, in a fixed order."""
-        return [name for name in self._entries if self._is_allowed(name.rpartition("/")[0]) and self._is_visible(name)]
+        found: list[str] = []
+        for relative in self._entries:
+            folder, _, name = relative.rpartition("/")
+            known = self._allowed.get(folder)
+            if known is None:
+                known = self._is_allowed(folder)
+            if known:
+                plain = name[0] not in "._#~" and name[-1] != "~" and not self._may_be_listed(relative)
+                if plain or self._is_visible(relative):
+                    found.append(relative)
+        return found
 
     def _is_allowed(self, folder: str) -> bool:
         """Whether Jekyll looks into a folder."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_PIECES = re.compile(r"(\{%.*?%\}|\{\{.*?\}\}?)", re.S)
+_PIECES = re.compile(r"(\{(?:%[^%]*+(?:%(?!\})[^%]*+)*+%\}|\{[^}]*+\}\}?))")
 _VERBATIM = re.compile(r"\{%-?\s*(?:raw|comment|doc|#)")
 _LITERAL = re.compile(r"\"[^\"]*\"|'[^']*'")
 HOLE = "\x01"
@@ -73,11 +73,6 @@ def cut(source: str) -> Pieces:
     if not markup:
         return Pieces(texts, (), [], source)
     literals: list[str] = []
-
-    def lift(found: re.Match[str]) -> str:
-        literals.append(found[0][1:-1])
-        return HOLE
-
     joined = "\x02".join(markup)
     if HOLE in joined or "\x02" in source:
         raise UnknownSyntax("control characters")
@@ -93,7 +88,8 @@ def cut(source: str) -> Pieces:
         # What stands in a raw block is text, whatever it looks like: such a template has a shape of its own.
         return Pieces(texts, ("raw", source), [], source)
     if '"' in joined or "'" in joined:
-        joined = _LITERAL.sub(lift, joined)
+        literals = [literal[1:-1] for literal in _LITERAL.findall(joined)]
+        joined = _LITERAL.sub(HOLE, joined)
     blank = "".join(["e" if not t else "b" if t.isspace() else "t" for t in texts])
     return Pieces(texts, (joined, blank), literals, source)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
@@ -16,6 +17,8 @@ from paper_site.output import LEDGER, safe_path
 # No pathlib: ten thousand files are written here, and a Path for each takes longer than the writing.
 
 Entry = dict[str, Any]
+# In a list of paths, one a line: an empty part, one of dots alone, or a character that some systems refuse.
+_DOUBTFUL = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\\\x00-\x09\x0b-\x1f]", re.M)
 
 
 def read_ledger(destination: Path) -> dict[str, Entry]:
@@ -147,10 +150,11 @@ def check_names(names: set[str]) -> None:
     Raises:
         OutputError: If one does.
     """
+    if _DOUBTFUL.search("\n".join(names)) or any("\n" in name for name in names):
+        for name in names:
+            safe_path(name)
     folders: set[str] = set()
-    for name in names:
-        safe_path(name)
-        head = name.rpartition("/")[0]
+    for head in {name.rpartition("/")[0] for name in names}:
         while head and head not in folders:
             folders.add(head)
             head = head.rpartition("/")[0]

@@ -79,9 +79,9 @@ class RawReader:
                 elif token[6]:
                     out.append(tag(name, attrs) + f"</{name}>")
                 elif name in {"script", "style"}:
-                    end = re.compile(rf"</{name}\s*>", re.I).search(text, position)
-                    out += [tag(name, attrs), text[position : end.start() if end else len(text)], f"</{name}>"]
-                    position = end.end() if end else len(text)
+                    stop = re.compile(rf"</{name}\s*>", re.I).search(text, position)
+                    out += [tag(name, attrs), text[position : stop.start() if stop else len(text)], f"</{name}>"]
+                    position = stop.end() if stop else len(text)
                 else:
                     out.append(tag(name, attrs))
                     open_elements.append(name)

@@ -159,12 +159,12 @@ class Document:
             base = re.sub(r"[^a-zA-Z0-9 -]", "", text).replace(" ", "-").lower() or "section"
             count = self._plain_ids.get(base)
             self._plain_ids[base] = 0 if count is None else count + 1
-            return self._options["auto_id_prefix"] + (base if count is None else f"{base}-{count + 1}")
+            return str(self._options["auto_id_prefix"]) + (base if count is None else f"{base}-{count + 1}")
         text = "".join(c for c in plain_text(node).lower() if c.isalnum() or c in "_- ")
         base = text.replace(" ", "-")
         count = self._ids.get(base)
         self._ids[base] = 0 if count is None else count + 1
-        return self._options["auto_id_prefix"] + (base if count is None else f"{base}-{count + 1}")
+        return str(self._options["auto_id_prefix"]) + (base if count is None else f"{base}-{count + 1}")
 
     def _blockquote(self, node: Node, parent: Node) -> str:
         return f"{tag('blockquote', node.attrs)}\n{self._children(node)}</blockquote>\n"
