@@ -173,7 +173,7 @@ class Context:
     def link(self, path: str) -> str:
         """``{% link %}``."""
         self._engine.listed = True
-        found = self._engine.host.linked(path.strip())
+        found: str | None = self._engine.host.linked(path.strip())
         if found is None:
             raise Refused(f"there is no file {path.strip()!r} to link; name it from the companion's folder")
         return found
@@ -181,7 +181,7 @@ class Context:
     def post_url(self, name: str) -> str:
         """``{% post_url %}``."""
         self._engine.listed = True
-        found = self._engine.host.post(name.strip())
+        found: str | None = self._engine.host.post(name.strip())
         if found is None:
             raise Refused(f"there is no post {name.strip()!r}; posts are named YYYY-MM-DD-name without the ending")
         return found
