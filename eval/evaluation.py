@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
@@ -342,8 +343,39 @@ def describe_systems(finished: Finished) -> list[dict[str, Any]]:
         table_name, _, folder = name.partition("@")
         title = f"{system.title} ({folder})" if folder else system.title
         summary = entry.summary if entry.summary is not None else registry.entry(table_name).summary
-        described.append({**system.describe(), "name": name, "title": title, "summary": summary})
+        curve = training_curve(getattr(system, "card", None))
+        timeline = {"training_curve": curve} if curve else {}
+        described.append({**system.describe(), **timeline, "name": name, "title": title, "summary": summary})
     return described
+
+
+def training_curve(card: Any, most: int = 60) -> dict[str, Any] | None:
+    """How the loss of a checkpoint fell while it was trained, from its card; ``None`` where the card has no curve.
+
+    Args:
+        card: The card.
+        most: Points at most, spread evenly; the last one is always there.
+
+    Returns:
+        ``loss``, the name of the first value of the curve, and ``points`` of step, value in training and value in
+        validation, or ``None`` where that was not measured.
+    """
+    losses = card.get("losses") if isinstance(card, Mapping) else None
+    rows = [row for row in (losses or {}).get("curve") or () if isinstance(row, Mapping) and "step" in row]
+    loss = next((key for key, value in (rows[0] if rows else {}).items() if key != "step" and _is_number(value)), None)
+    if loss is None:
+        return None
+    kept = {len(rows) - 1 - place * max(1, -(-len(rows) // most)) for place in range(most)}
+    points = []
+    for place, row in enumerate(rows):
+        known = row.get("validation") or {}
+        if (place in kept or _is_number(known.get(loss))) and _is_number(row.get(loss)):
+            points.append([row["step"], row[loss], known[loss] if _is_number(known.get(loss)) else None])
+    return {"loss": loss, "points": points}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def device_name(device: str) -> str:

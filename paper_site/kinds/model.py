@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from paper_site.charts import interval_rows
+from paper_site.filters import words
 from paper_site.manifest import Collection, Companion, Difference, Results, Sample, System
 from paper_site.pages import Page, Prose, model_path
+from paper_site.plots import place_plot
+from paper_site.studies import Plot, Point
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,23 @@ def ranked(collection: Collection, category: str) -> list[Sample]:
     return [sample for _, sample in sorted(scored, key=lambda pair: pair[0], reverse=not higher)]
 
 
+def training_plot(described: Mapping[str, Any]) -> Plot | None:
+    """Draw how the loss fell in training, as the run recorded it; ``None`` where it recorded nothing of the kind."""
+    curve = described.get("training_curve")
+    rows = curve.get("points") if isinstance(curve, Mapping) else None
+    if not isinstance(curve, Mapping) or not isinstance(rows, list):
+        return None
+    rows = [row for row in rows if isinstance(row, list) and len(row) == 3]
+    points = [
+        Point(f"step {row[0]}", float(row[0]), float(row[column]), group)
+        for column, group in ((1, "training"), (2, "validation"))
+        for row in rows
+        if isinstance(row[column], int | float)
+    ]
+    loss = words(str(curve.get("loss") or "loss")).lower()
+    return Plot("Training", "Step", f"Loss ({loss})", True, tuple(points), None) if len(points) > 1 else None
+
+
 def pages(companion: Companion, prose: Mapping[str, Prose]) -> Iterator[Page]:
     """Yield one page per model."""
     for view in list_models(companion, prose):
@@ -119,6 +139,7 @@ def pages(companion: Companion, prose: Mapping[str, Prose]) -> Iterator[Page]:
             )
         runs = dict.fromkeys(c.results.run for c, _ in view.appearances if c.results)
         described = _describe(companion, view.name, list(runs))
+        training = training_plot(described)
         yield Page(
             path=view.path,
             template="model.html",
@@ -127,7 +148,13 @@ def pages(companion: Companion, prose: Mapping[str, Prose]) -> Iterator[Page]:
             prose=view.prose,
             description=view.summary,
             player=any(s["best"] or s["poor"] or s["worst"] for s in sections),
-            context={"model": view, "sections": sections, "runs": list(runs), "described": described},
+            context={
+                "model": view,
+                "sections": sections,
+                "runs": list(runs),
+                "described": {key: value for key, value in described.items() if key != "training_curve"},
+                "training": (training, place_plot(training)) if training else None,
+            },
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from paper_site.charts import AXIS_Y, RANKS_FROM, RANKS_TO, rank_diagram
+from paper_site.kinds.model import training_plot
 from paper_site.kinds.results import set_lines, standings
 from paper_site.manifest import CriticalDifference, Metric, read_companion
 
@@ -73,3 +74,18 @@ def test_an_older_document_has_neither(companion: Path) -> None:
     path.write_text(json.dumps(document), encoding="utf-8")
     results = read_companion(companion).collections[0].results
     assert results is not None and standings(results) == [] and set_lines(results.sets) == []
+
+
+def test_the_loss_of_a_training_is_drawn_where_the_run_recorded_it() -> None:
+    curve = {"loss": "total", "points": [[1, 2.0, None], [2, 1.5, 1.75], [3, 1.0, None]]}
+    plot = training_plot({"training_curve": curve})
+    assert plot is not None and plot.groups == ("training", "validation") and plot.joined
+    assert [(p.x, p.y, p.group) for p in plot.points][-1] == (2.0, 1.75, "validation")
+    assert plot.y_title == "Loss (total)"
+    for described in (
+        {},
+        {"training_curve": None},
+        {"training_curve": {"points": "x"}},
+        {"training_curve": {"points": [[1]]}},
+    ):
+        assert training_plot(described) is None
