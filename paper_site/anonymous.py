@@ -13,6 +13,7 @@ import hashlib
 import html
 import html.entities
 import io
+import json
 import re
 import unicodedata
 import zipfile
@@ -25,6 +26,7 @@ from urllib.parse import unquote, urlsplit
 from paper_site.citation import FILE_NAME, Person
 from paper_site.errors import OutputError
 from paper_site.manifest import Author, Companion
+from paper_site.metadata import CRATE, CROISSANT
 from paper_site.strip import strip, texts_of
 
 TEXTS = frozenset(
@@ -180,6 +182,7 @@ def anonymise(
     """
     pattern = pattern_of(names)
     hashes: dict[str, str] = {}
+    sizes: list[tuple[str, int, int]] = []  # new hash, old size, new size
     texts: dict[str, str] = {}
     others: dict[str, bytes] = {}
     kept: dict[str, Path] = {}
@@ -204,7 +207,9 @@ def anonymise(
             others[path] = strip(data)
         except ValueError as wrong:
             raise OutputError(f"{path}: its texts cannot be taken out: {wrong}") from None
-        hashes[hashlib.sha256(data).hexdigest()] = hashlib.sha256(others[path]).hexdigest()
+        after = hashlib.sha256(others[path]).hexdigest()
+        hashes[hashlib.sha256(data).hexdigest()] = after
+        sizes.append((after, len(data), len(others[path])))
         changed.add(path)
     for path, text in texts.items():
         if not leaks(names, path, text.encode("utf-8", "surrogateescape")) and not any(h in text for h in hashes):
@@ -215,6 +220,10 @@ def anonymise(
         clean = pattern.sub(WORD, _HOST_LINK.sub(away, text))
         if hashes:
             clean = re.sub(r"\b[0-9a-f]{64}\b", lambda found: hashes.get(found[0], found[0]), clean)
+            for after, old, new in sizes:
+                # The size stands beside the hash, after it in manifests and before it in the table of sounds.
+                clean = re.sub(rf"({after}\W{{1,12}}(?:bytes|contentSize)\W{{1,4}}){old}\b", rf"\g<1>{new}", clean)
+                clean = clean.replace(f",{old},{after}", f",{new},{after}")
         if clean != text:
             changed.add(path)
             texts[path] = clean
@@ -225,10 +234,26 @@ def anonymise(
     for path, data in {**others, **{p: t.encode("utf-8", "surrogateescape") for p, t in texts.items()}}.items():
         if path not in kept:
             _place(final, kept, pattern.sub(WORD, path), data)
+    _settle(final)
     moved = {path: pattern.sub(WORD, path) for path in kept}
     if len(set(moved.values())) < len(moved):
         raise OutputError("two files would get one name without the names that have to go; rename one of them")
     return final, {moved[path]: file for path, file in kept.items()}, len(changed)
+
+
+def _settle(final: dict[str, bytes]) -> None:
+    """Give the documents about other documents their new sizes and hashes."""
+    for name in (CRATE, CROISSANT):
+        if name not in final:
+            continue
+        document = json.loads(final[name])
+        for entity in document.get("@graph", ()):
+            if entity.get("@type") == "File" and entity["@id"] in final:
+                entity["contentSize"] = str(len(final[entity["@id"]]))
+        for entity in document.get("distribution", ()):
+            if entity.get("contentUrl") in final:
+                entity["sha256"] = hashlib.sha256(final[entity["contentUrl"]]).hexdigest()
+        final[name] = (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def _place(final: dict[str, bytes], kept: Mapping[str, Path], path: str, data: bytes) -> None:

@@ -112,6 +112,7 @@ def plant(root: Path) -> list[str]:
     for entry in sample["files"]["phase"].values():
         _tagged_sound(root / entry["path"])
         entry["sha256"] = hashlib.sha256((root / entry["path"]).read_bytes()).hexdigest()
+        entry["bytes"] = (root / entry["path"]).stat().st_size
     for how, category in (("text", "original"), ("ztxt", "reconstruction"), ("itxt", "phase")):
         _tagged_picture(root / sample["pictures"][category]["spectrogram"]["light"], how)
     manifest.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=False), encoding="utf-8")
@@ -147,6 +148,12 @@ def test_no_name_survives_in_any_carrier_and_the_site_stays_whole(planted: Path,
     home = (site / "index.html").read_text(encoding="utf-8")
     assert "Anonymous authors" in home and "github" not in home
     assert check_site(site) == []
+    croissant = json.loads((site / "croissant.json").read_text(encoding="utf-8"))["distribution"][0]
+    assert hashlib.sha256((site / croissant["contentUrl"]).read_bytes()).hexdigest() == croissant["sha256"]
+    crate = json.loads((site / "ro-crate-metadata.json").read_text(encoding="utf-8"))["@graph"]
+    for entity in crate:
+        if entity["@type"] == "File":
+            assert entity["contentSize"] == str((site / entity["@id"]).stat().st_size)
 
 
 def test_sounds_and_pictures_stay_the_same_to_ear_and_eye(planted: Path, tmp_path: Path) -> None:

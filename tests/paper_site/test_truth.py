@@ -86,7 +86,8 @@ def _unseen(companion: Path, work: Path, name: str, wanted: Callable[[tuple[Any,
     ("name", "wanted"),
     [
         ("tones.yml", lambda p: p[0] == CLIP),
-        ("clips/tones.json", lambda p: p[0] != "scores" or p[-1] == 1),
+        # The second clip is one that is shown; of the others the pages name only the best, median and worst.
+        ("clips/tones.json", lambda p: p[0] not in {"scores", "clips"} or p[-1] == 1),
         (f"runs/{RUN}.json", lambda p: True),
         ("site.yml", lambda p: True),
         ("results/tones.json", lambda p: p[0] in {"aggregates", "differences", "systems", "metrics"} and p[1] == 0),
