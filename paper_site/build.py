@@ -221,11 +221,9 @@ def _outputs(destination: Path, names: Iterator[str] | Sequence[str]) -> dict[st
     found: dict[str, Any] = {}
     for name in names:
         try:
-            stat = os.lstat(destination / name)
+            found[name] = cached.stamp_of(os.lstat(f"{destination}/{name}"))
         except OSError:
             found[name] = None
-        else:
-            found[name] = cached.stamp_of(stat)
     return found
 
 

@@ -34,7 +34,7 @@ def _wav(number: int, category: str) -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(head) + len(data)) + b"WAVE" + head + data
 
 
-def _row(number: int, root: Path) -> str:
+def _row(number: int, rows: int, root: Path) -> str:
     family = FAMILIES[number % len(FAMILIES)]
     name = f"{family}_acoustic_{number:05d}-{number % 88 + 20:03d}-100"
     lines = [
@@ -83,7 +83,7 @@ def _row(number: int, root: Path) -> str:
         "  selection:",
         "    rule: all",
         "    seed: 1",
-        "    population: 20000",
+        f"    population: {rows}",
         f"    rank: {number + 1}",
     ]
     return "\n".join(lines) + "\n"
@@ -102,7 +102,7 @@ def make_large(root: Path, rows: int) -> Path:
     for folder in ("_data/results", "_data/runs", "assets/audio/rows"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "_data" / "site.yml").write_text(SITE % rows, encoding="utf-8")
-    (root / "_data" / "rows.yml").write_text("".join(_row(i, root) for i in range(rows)), encoding="utf-8")
+    (root / "_data" / "rows.yml").write_text("".join(_row(i, rows, root) for i in range(rows)), encoding="utf-8")
     results = {
         "schema_version": 1,
         "collection": "rows",
@@ -119,7 +119,7 @@ def make_large(root: Path, rows: int) -> Path:
             "groups": len(FAMILIES),
         },
         "level_policy": {"name": "row_gain", "text": "Levels are stored as they are."},
-        "selection": {"rule": "all", "seed": 1, "count": rows, "population": 20000, "text": f"All {rows} clips."},
+        "selection": {"rule": "all", "seed": 1, "count": rows, "population": rows, "text": f"All {rows} clips."},
         "systems": [
             {
                 "category": "reconstruction",
