@@ -103,6 +103,13 @@ def build_jekyll(source: Path, destination: Path, *, parallel: bool | None = Non
     tool = quick.digest(quick.tool())
     ledger = read_ledger(destination)
     last = state.load(folder) if ledger else None
+    if last is not None:
+        # The ledger says what is ours, the state what it looked like when it was written.
+        known = last.entries
+        for name, entry in ledger.items():
+            full = known.get(name)
+            if full is not None and full.get("sha256") == entry.get("sha256"):
+                ledger[name] = full
     if last is not None and (last.tool != tool or {row[0] for row in last.made.values()} - ledger.keys()):
         last = None
     state.forget(folder)
@@ -141,6 +148,7 @@ class _Build:
         self.tool = tool
         self.parallel = parallel
         self.outputs: list[str | int] = []
+        self.after: dict[str, Entry] = {}
         self.sets: dict[frozenset[str], tuple[str, ...]] = {}
         numbers = iter(entries)
         self.files = {str(name): [int(time), int(size)] for name, time, size in zip(numbers, numbers, numbers)}  # noqa: B905
@@ -211,7 +219,7 @@ class _Build:
             if helper is not None:
                 helper.stop()
             raise
-        after = State(self.tool, _plain(site.config.own), self.files, copied=copies, due=site.due)
+        after = State(self.tool, _plain(site.config.own), self.files, copied=copies, due=site.due, entries=self.after)
         rows: list[Any] = [(r.relative, r.target, r.listed, r.used, r.reads) for r in rendered] + list(theirs)
         self.remember(after, site, rows)
         report = JekyllReport(
@@ -255,7 +263,8 @@ class _Build:
                 theirs, changed = helper.written()
                 after.update(theirs)
             removed = sum(writer.remove(name) for name in before.keys() - after.keys())
-            write_ledger(self.destination, dict(sorted(after.items())))
+            write_ledger(self.destination, after)
+            self.after = after
             self.outputs = quick.scan(str(self.destination))
         changed += writer.changed
         return Written(changed, len(after) - changed, removed)
@@ -354,6 +363,7 @@ class _Build:
             if self.mend(writer, entries, last, site):
                 write_ledger(self.destination, entries)
                 self.outputs = quick.scan(str(self.destination))
+        after.entries = entries
         self.remember(after, site, [(r.relative, r.target, r.listed, r.used, r.reads) for r in rendered])
         written = Written(writer.changed, len(entries) - writer.changed, 0)
         report = JekyllReport(len(after.made), len(after.copied), written, reasons)

@@ -22,17 +22,18 @@ _DOUBTFUL = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\\\x00-\x09\x0b-\x1f]", re.M)
 
 
 def read_ledger(destination: Path) -> dict[str, Entry]:
-    """Every file that this builder made, with its hash and stamp; nothing when there is no ledger."""
+    """Every file that this builder made, with its hash if it was rendered; nothing when there is no ledger."""
     try:
         files = json.loads((destination / LEDGER).read_bytes())["files"]
-        return {str(name): dict(entry) for name, entry in files.items()}
+        return files if all(type(entry) is dict for entry in files.values()) else {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
 def write_ledger(destination: Path, files: dict[str, Entry]) -> None:
-    """Write the ledger in one step."""
-    _replace(str(destination / LEDGER), json.dumps({"schema_version": 1, "files": files}).encode())
+    """Write the ledger in one step. It is published: it holds no times, so that equal sites have equal ledgers."""
+    shown = {name: {"sha256": files[name]["sha256"]} if "sha256" in files[name] else {} for name in sorted(files)}
+    _replace(str(destination / LEDGER), _dumps({"schema_version": 1, "files": shown}).encode())
 
 
 def _replace(path: str, data: bytes) -> None:
@@ -55,6 +56,18 @@ def stamp(path: str) -> list[int] | None:
     except OSError:
         return None
     return [status.st_size, status.st_mtime_ns]
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, check_circular=False, separators=(",", ":"))
+
+
+def _holds(path: str, data: bytes) -> bool:
+    """Whether a file, and no link, holds just these bytes."""
+    if os.path.islink(path) or not os.path.isfile(path) or os.path.getsize(path) != len(data):
+        return False
+    with open(path, "rb") as file:
+        return file.read() == data
 
 
 class Writer:
@@ -93,6 +106,8 @@ class Writer:
                 # A new name: nobody can see half of what was there before.
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             except FileExistsError:
+                if old is not None and old.get("sha256") == sha256 and _holds(path, data):
+                    return {"sha256": sha256, "stamp": stamp(path)}
                 _replace(path, data)
             else:
                 try:
