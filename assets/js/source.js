@@ -101,6 +101,7 @@
       add(level, `${figure.low} to ${figure.high}${figure.method ? `, ${figure.method}` : ""}`);
     }
     add("Number of clips or cases, n", figure.n);
+    add("File, SHA-256", link.dataset.sha256, "hash");
     add("Found", figure.text);
     const also = Object.entries(figure.also || {}).map(([name, value]) => `${name.replace(/_/g, " ")}: ${value}`);
     add("Also recorded", also.join("; "));
@@ -123,7 +124,7 @@
     const place = link.id ? new URL(`#${link.id}`, location.href).href : link.href;
     add("Address to cite", place, "address");
 
-    const title = make("h2", figure.label || called(link) || text(link));
+    const title = make("h2", link.dataset.sha256 ? called(link) : figure.label || called(link) || text(link));
     title.id = "source-card-title";
     const close = make("button", "Close");
     close.type = "button";
@@ -133,7 +134,7 @@
     const foot = make("p", undefined, "source-card-foot");
     foot.append(record);
     const head = make("div", undefined, "source-card-head");
-    head.append(make("p", text(link), "source-card-value"), close);
+    head.append(make("p", link.dataset.sha256 ? "Sound" : text(link), "source-card-value"), close);
     box.replaceChildren(head, title, list, foot);
     box.showModal();
     box.scrollTop = 0;
