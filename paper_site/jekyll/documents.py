@@ -117,8 +117,10 @@ def _loader() -> Any:
     whole = re.compile(
         r"(?:[-+]?0[0-7_,]+|[-+]?0|[-+]?[1-9](?:[0-9]|,[0-9]|_[0-9])*|[-+]?0x[0-9a-fA-F_,]+|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9]){1,2}|0b[01_,]+)\Z"
     )
+    # An exponent needs its point and its sign.
     real = re.compile(
-        r"(?:[-+]?(?:[0-9][0-9_,]*)?\.[0-9]*(?:[eE][-+]?[0-9]+)?(?<=[0-9.])(?<!^\.)(?<!^[-+]\.)|[-+]?[0-9][0-9_,]*[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
+        r"(?:[-+]?[0-9][0-9_,]*\.[0-9]*(?:[eE][-+][0-9]+)?|[-+]?\.[0-9]+(?:[eE][-+][0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
     )
     prefix = "tag:yaml.org,2002:"
     Loader.add_implicit_resolver(prefix + "timestamp", stamp, list("0123456789"))
@@ -126,7 +128,7 @@ def _loader() -> Any:
     Loader.add_implicit_resolver(prefix + "float", real, list("-+0123456789."))
     Loader.add_constructor(prefix + "int", lambda loader, node: _int(node.value))
     Loader.add_constructor(prefix + "float", lambda loader, node: _float(node.value))
-    Loader.add_constructor(prefix + "timestamp", lambda loader, node: _stamp(node.value))
+    Loader.add_constructor(prefix + "timestamp", lambda loader, node: _stamp(node.value, loader.zone))
     Loader.add_constructor(prefix + "map", _construct_map)
     return Loader
 
@@ -157,7 +159,7 @@ def _float(text: str) -> float:
     return float("nan") if clean.endswith("nan") else float(clean)
 
 
-def _stamp(text: str) -> Any:
+def _stamp(text: str, zone: dt.tzinfo) -> Any:
     from paper_site.jekyll import times
 
     if len(text) <= 10:
@@ -165,8 +167,11 @@ def _stamp(text: str) -> Any:
             return dt.date(*map(int, text.split("-")))
         except ValueError:
             return text
-    # A time without an offset is one of UTC.
-    return times.read(text, dt.UTC) or text
+    # A time without an offset is one of UTC, shown in the site's zone.
+    moment = times.read(text, dt.UTC)
+    if moment is None:
+        return text
+    return moment if re.search(r"(?:Z|[-+]\d{1,2}:?(?:\d\d)?)\Z", text[10:]) else times.local(moment, zone)
 
 
 def _construct_map(loader: Any, node: Any) -> Any:
@@ -217,6 +222,7 @@ def load_yaml(text: str, path: Path, zone: dt.tzinfo, *, first_line: int = 1, er
         if _could_be_deep(text):
             _check_depth(text)
         loader = _LOADER(text)
+        loader.zone = zone
         try:
             node = loader.get_single_node()
             if node is None:
