@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 import build_site
 from paper_site.build import build
@@ -15,14 +16,18 @@ def test_samples_numbers_and_hashes_that_changed_are_listed(
     companion: Path, built_site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = companion / "_data" / "tones.yml"
-    text = manifest.read_text(encoding="utf-8").replace("pitch: 77", "pitch: 78")
-    manifest.write_text(text[: text.index("brass_")] + text[text.index("flute_") :], encoding="utf-8")
+    document = yaml.safe_load(manifest.read_text(encoding="utf-8"))
+    document["flute_acoustic_002-077-100"]["pitch"] = 78
+    gone, _ = document.popitem()
+    manifest.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
     results = companion / "_data" / "results" / "tones.json"
-    results.write_text(results.read_text(encoding="utf-8").replace("0.4512", "0.4612"), encoding="utf-8")
+    text = results.read_text(encoding="utf-8")
+    text = text.replace("0.4512", "0.4612").replace('"count": 3', '"count": 2')
+    results.write_text(text, encoding="utf-8")
     other = tmp_path / "other"
     build(companion, other)
     changes = {(change.kind, change.name): change for change in compare_sites(built_site, other)}
-    assert changes["sample", "tones/brass_acoustic_046-069-075"].what == "removed"
+    assert changes["sample", f"tones/{gone}"].what == "removed"
     pitch = changes["sample", "tones/flute_acoustic_002-077-100, pitch"]
     assert (pitch.before, pitch.after, str(pitch)) == (
         77,
@@ -35,7 +40,7 @@ def test_samples_numbers_and_hashes_that_changed_are_listed(
     assert any(kind == "media" and change.what == "removed" for (kind, _), change in changes.items())
     assert len({name for kind, name in changes if kind == "sample"}) == 2
     assert build_site.main(["diff", str(built_site), str(other), "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)[0]["what"] == "removed"
+    assert {"changed", "removed"} <= {change["what"] for change in json.loads(capsys.readouterr().out)}
 
 
 def test_the_same_site_has_no_difference(
