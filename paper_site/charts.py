@@ -33,15 +33,17 @@ class Chart:
     zero: float | None
 
 
-def nice_ticks(low: float, high: float, wanted: int = 3) -> list[float]:
-    """Choose round numbers that span a range.
+def nice_ticks(low: float, high: float, wanted: int = 3, least: float = 0.0) -> list[float]:
+    """Choose round numbers that span a range, no two nearer than ``least``.
 
     >>> nice_ticks(0.12, 0.93)
     [0.0, 0.5, 1.0]
+    >>> nice_ticks(1, 3, 5, least=1.0)
+    [1.0, 2.0, 3.0]
     """
     if not high > low:
         low, high = low - 0.5, high + 0.5
-    rough = (high - low) / wanted
+    rough = max((high - low) / wanted, least)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough)
     first, last = math.floor(low / step), math.ceil(high / step)

@@ -101,7 +101,8 @@ def place_plot(plot: Plot) -> Placed | None:
     if not plot.points:
         return None
     xs, ys = [p.x for p in plot.points], [p.y for p in plot.points]
-    x_ticks, y_ticks = nice_ticks(min(xs), max(xs), 5), nice_ticks(min(ys), max(ys), 5)
+    counted = all(x == round(x) for x in xs)  # there is no run, step or fold between two
+    x_ticks, y_ticks = nice_ticks(min(xs), max(xs), 5, least=float(counted)), nice_ticks(min(ys), max(ys), 5)
     places = [(_place(p.x, x_ticks, LEFT, RIGHT), _place(p.y, y_ticks, BOTTOM, TOP)) for p in plot.points]
     labels = _Labels([(x / 100 * _WIDTH, y / 100 * _HEIGHT) for x, y in places])
     wanted = len({p.label for p in plot.points}) > 1 and len(plot.points) <= _MOST_LABELS
