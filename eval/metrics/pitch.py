@@ -16,7 +16,8 @@ import hashlib
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,7 +30,8 @@ from eval.metrics.yin import PitchTrack, YinSettings, pyin
 __all__ = ["f0_error", "raw_pitch_accuracy", "voicing_error", "voicing_f1"]
 
 _STATISTICS = ("mean", "median")
-_TRACKS_KEPT = 4
+_TRACKS_KEPT = 6
+Track = TypeVar("Track")
 _local = threading.local()
 
 
@@ -234,16 +236,27 @@ def _compare(
 
 
 def _track(clip: Tensor, settings: YinSettings) -> PitchTrack:
-    """The track of a clip; those of the last few clips are kept, under the hash of their samples."""
+    return kept_track(clip, settings, lambda samples: pyin(samples, settings))
+
+
+def kept_track(clip: Tensor, key: Hashable, make: Callable[[NDArray[np.float64]], Track]) -> Track:
+    """A track of a clip; those of the last few clips are kept, under the hash of their samples.
+
+    Args:
+        clip: Float64, shape ``(time,)``.
+        key: What tells this kind of track from others.
+        make: Makes it from the samples.
+    """
     samples = clip.cpu().numpy()
-    kept: OrderedDict[tuple[bytes, YinSettings], PitchTrack] | None = getattr(_local, "tracks", None)
+    kept: OrderedDict[tuple[bytes, Hashable], Any] | None = getattr(_local, "tracks", None)
     if kept is None:
         kept = _local.tracks = OrderedDict()
-    key = (hashlib.blake2b(samples.data, digest_size=16).digest(), settings)
-    if key in kept:
-        kept.move_to_end(key)
+    place = (hashlib.blake2b(samples.data, digest_size=16).digest(), key)
+    if place in kept:
+        kept.move_to_end(place)
     else:
-        kept[key] = pyin(samples, settings)
+        kept[place] = make(samples)
         if len(kept) > _TRACKS_KEPT:
             kept.popitem(last=False)
-    return kept[key]
+    found: Track = kept[place]
+    return found

@@ -17,7 +17,7 @@ level.
 Each function has a plan beside it that states it as sums and a formula (:mod:`eval.metrics.sums`). Frames of float32
 signals are transformed in float32 where the rounding noise of that cannot show in the value, else in float64
 (:mod:`eval.metrics.rounding`): nearly equal signals and parts far below the rest lose no digit. Values agree
-with float64 to 2e-5 of themselves, nearly always to 1e-7. Signals in float64 are worked on in float64 throughout.
+with float64 to 1e-5 of themselves, nearly always to 1e-7. Signals in float64 are worked on in float64 throughout.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Fundamental frequency of a waveform, frame by frame: YIN and pYIN.
 
-* :func:`yin`: in each frame the first lag at which the waveform nearly repeats itself.
+* :func:`yin`, :func:`yin_periodicity`: in each frame the first lag at which the waveform nearly repeats itself.
 * :func:`pyin`: every lag that could be it, weighed over thresholds, and the likeliest path through them.
 
 Both are defined as librosa 0.11 defines them, with its defaults, and give its numbers in float64; they share no code
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from scipy.special import betainc
 
-__all__ = ["PitchTrack", "YinSettings", "pyin", "yin"]
+__all__ = ["PitchTrack", "YinSettings", "pyin", "yin", "yin_periodicity"]
 
 Floats = NDArray[np.float64]
 
@@ -132,14 +132,35 @@ def yin(waveform: Floats, settings: YinSettings, *, threshold: float = 0.1) -> F
     Raises:
         ValueError: If the waveform has another shape or is too short for a frame.
     """
-    f0 = np.empty(_checked_frames(waveform, settings))
+    return yin_periodicity(waveform, settings, threshold=threshold)[0]
+
+
+def yin_periodicity(waveform: Floats, settings: YinSettings, *, threshold: float = 0.1) -> tuple[Floats, Floats]:
+    """Fundamental frequency of each frame by the YIN algorithm, and how well the frame repeats after one period.
+
+    Args:
+        waveform: Shape ``(time,)``, finite.
+        settings: Frames and range.
+        threshold: Share of power that may differ after one period; where no lag is that good, the best is taken.
+
+    Returns:
+        Frequencies in Hz, and 1 less the normalised difference at the lag that was taken, in ``[0, 1]``, about 0 for
+        noise and 1 for a tone; both of shape ``(frames,)``.
+
+    Raises:
+        ValueError: If the waveform has another shape or is too short for a frame.
+    """
+    frames = _checked_frames(waveform, settings)
+    f0, periodicity = np.empty(frames), np.empty(frames)
     for first, relative in _tiles(waveform, settings):
         good = _troughs(relative) & (relative < threshold)
         period = np.where(good.any(1), good.argmax(1), relative.argmin(1))
         rows = np.arange(len(relative))
         shifts = _vertices(relative, rows, period)
-        f0[first : first + len(relative)] = settings.sample_rate_hz / (settings.shortest + period + shifts)
-    return f0
+        place = slice(first, first + len(relative))
+        f0[place] = settings.sample_rate_hz / (settings.shortest + period + shifts)
+        periodicity[place] = np.clip(1 - relative[rows, period], 0, 1)
+    return f0, periodicity
 
 
 def pyin(waveform: Floats, settings: YinSettings) -> PitchTrack:

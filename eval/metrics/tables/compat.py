@@ -121,4 +121,65 @@ ROWS: tuple[Metric, ...] = (
         parameters={"zero_mean": False, "eps": _FLOAT32_EPS},
         minimum_samples=3,
     ),
+    *(
+        _compat(
+            f"{mode}_{name}",
+            f"{title} of {project}",
+            f"periodicity:{mode}_voicing",
+            unit,
+            needs_sample_rate=True,
+            higher_is_better=statistic == "f1",
+            value_range=value_range,
+            blind_to=f"pitch outside 50 to 550 Hz; {blind_to}. YIN stands in for CREPE: not the published numbers",
+            source=source,
+            parameters={"statistic": statistic},
+            minimum_samples=1024,
+            undefined_at={"nan": reason},
+        )
+        for mode, project, source in (
+            ("vocos", "Vocos", "Vocos, metrics/periodicity.py, commit c859e3b, with YIN's periodicity"),
+            ("cargan", "CARGAN", "CARGAN, objective metrics, commit 61051fa, clip by clip, with YIN's periodicity"),
+        )
+        for name, title, unit, statistic, value_range, blind_to, reason in (
+            (
+                "periodicity_rmse",
+                "Periodicity error",
+                "1",
+                "periodicity_rmse",
+                "[0, 1]",
+                "pitch and level",
+                "the clip is shorter than a frame of 64 ms",
+            ),
+            (
+                "pitch_rmse",
+                "Pitch error",
+                "cent",
+                "pitch_rmse_cents",
+                "[0, ∞)",
+                "frames voiced in one signal only",
+                "no frame is voiced in both signals",
+            ),
+            (
+                "voicing_f1",
+                "Voicing F1",
+                "1",
+                "f1",
+                "[0, 1]",
+                "pitch and level",
+                "no frame is voiced in both signals",
+            ),
+        )
+    ),
+    _compat(
+        "versa_mcd",
+        "Mel-cepstral distortion of versa",
+        "world:versa_mel_cepstral_distortion",
+        "dB",
+        needs_sample_rate=True,
+        package="pyworld",
+        blind_to="phase and fine structure, not level; one warping at every sample rate",
+        source="versa, mcd_f0 at its defaults (no time warping), commit c398480, on the envelopes of WORLD",
+        minimum_samples=1024,
+        undefined_at={"nan": "a signal is silent"},
+    ),
 )

@@ -56,6 +56,19 @@ ROWS: tuple[Metric, ...] = (
         undefined_at={"nan": "less than 0.4 s of the reference is not a pause"},
     ),
     _listener(
+        "estoi",
+        "ESTOI",
+        "extended_stoi",
+        "1",
+        "pystoi",
+        higher_is_better=True,
+        value_range="[-1, 1]",
+        blind_to=f"{_SPEECH}level, pauses of the reference, and what lies above 4.3 kHz",
+        source='Jensen and Taal, "An algorithm for predicting the intelligibility of speech masked by modulated noise '
+        "maskers\", IEEE/ACM TASLP 24(11), 2016; resampled to 10 kHz by pystoi's polyphase filter",
+        undefined_at={"nan": "less than 0.4 s of the reference is not a pause"},
+    ),
+    _listener(
         "visqol_audio",
         "ViSQOL, audio",
         "visqol",

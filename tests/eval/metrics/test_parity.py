@@ -24,6 +24,7 @@ from torchmetrics.functional.audio import (
 from eval.metrics.compat import auraloss_stft
 from eval.metrics.frontend import Stft, mel_filters, stft
 from eval.metrics.mel_distance import multi_scale_mel
+from eval.metrics.rounding import TOLERANCE
 from eval.metrics.sdr import sdr
 from eval.metrics.spectral import multi_resolution_stft
 from eval.metrics.waveform import si_sdr, snr
@@ -101,7 +102,7 @@ def test_multi_resolution_stft_of_float32_clips_equals_that_of_the_same_clips_in
     def wide(estimate: Tensor, reference: Tensor) -> Tensor:
         return multi_resolution_stft(estimate.float().double(), reference.float().double())
 
-    hold(narrow, wide, rel=2e-5)
+    hold(narrow, wide, rel=TOLERANCE)
 
 
 def test_stft_loss_equals_auraloss() -> None:

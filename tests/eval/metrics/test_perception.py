@@ -92,6 +92,23 @@ def test_stoi_of_too_little_is_not_a_number() -> None:
     assert (score.status, score.reason) == ("undefined", "less than 0.4 s of the reference is not a pause")
 
 
+@needs("pystoi")
+@pytest.mark.parametrize("rate", [10_000, 16_000])
+def test_extended_stoi_is_the_packages_but_for_its_noise(rate: int) -> None:
+    from pystoi import stoi
+
+    estimate, reference = tensors(rate)
+    found = float(perception.extended_stoi(estimate, reference, sample_rate_hz=rate))
+    assert found == pytest.approx(stoi(reference.numpy(), estimate.numpy(), rate, extended=True), abs=1e-9)
+    assert 0.1 < found < 1
+    assert float(perception.extended_stoi(estimate, reference, sample_rate_hz=rate)) == found
+    assert float(perception.extended_stoi(3 * reference, reference, sample_rate_hz=rate)) == pytest.approx(1, abs=1e-9)
+    assert math.isnan(perception.extended_stoi(estimate[:2500], reference[:2500], sample_rate_hz=rate))
+    assert math.isnan(perception.extended_stoi(0 * estimate, reference, sample_rate_hz=rate))
+    with pytest.raises(ValueError, match="8000 Hz or more"):
+        perception.extended_stoi(estimate, reference, sample_rate_hz=4_000)
+
+
 @needs("zimtohrli")
 def test_zimtohrli_is_the_packages_and_resampling_is_ours() -> None:
     import soxr

@@ -28,6 +28,8 @@ PERFECT = {
     "aligned_correlation": 1.0,
     "alignment_polarity": 1.0,
     "relative_volume_mel": -25.0,
+    "vocos_voicing_f1": 1.0,
+    "cargan_voicing_f1": 1.0,
 }
 INFINITE = {"si_sdr", "snr", "sdr"}
 CAPPED = {"audiocraft_si_snr_loss": -30.0, "torchmetrics_snr": 80.0, "torchmetrics_si_sdr": 80.0}
@@ -54,6 +56,10 @@ UNMOVED_BY_NOISE = {
     "spectral_sharpness_error",
     "modulation_spectrum_distance",
     "log_spectral_distance_above_8_khz",
+    "vocos_pitch_rmse",
+    "vocos_voicing_f1",
+    "cargan_pitch_rmse",
+    "cargan_voicing_f1",
 }
 # How a value changes when both signals are scaled by 0.5, where it is not left alone.
 COMMON_GAIN = {
