@@ -225,7 +225,8 @@ def _add_record_verbs(verbs: argparse._SubParsersAction[_Parser]) -> None:
         description="Tables of a results store (a folder that 'run' wrote) or of a results document: per metric and"
         " model the number of clips, mean and median with intervals, the difference to a baseline with its corrected p"
         " and effect size, the smallest difference that could show, ranks, and which models cannot be told apart. A"
-        " document gives what it holds. CSV and Parquet have one row per metric and model with every column.",
+        " document gives what it holds. CSV and Parquet have one row per metric and model with every column; what was"
+        " measured of whole sets goes into a second file, FILE.sets.csv beside FILE.csv.",
         epilog=_EXIT,
     )
     report.add_argument(
@@ -555,12 +556,14 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from eval.report import make_report, parse_margins, write_report
+    from eval.report import make_report, parse_margins, sets_file, write_report
 
     margins = parse_margins(options.equivalence)
     report = make_report(options.source, metrics=options.metric, baseline=options.baseline, margins=margins)
     text = write_report(report, options.format, options.output)
     print(f"report: {options.output} ({len(report.lines)} rows)" if text is None else text.removesuffix("\n"))
+    if text is None and report.sets and options.format in ("csv", "parquet"):
+        print(f"sets: {sets_file(options.output)} ({len(report.sets)} rows)")
     return 0
 
 

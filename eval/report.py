@@ -483,7 +483,8 @@ def write_report(report: Report, form: str, output: Path | None) -> str | None:
     Args:
         report: The report.
         form: One of `FORMATS`.
-        output: The file; None gives the text back.
+        output: The file; None gives the text back. CSV and Parquet have one row per metric and system; what was
+            measured of whole sets goes into a file of its own beside it, `sets_file`.
 
     Raises:
         InputError: If the format is unknown, needs a file or a package that is not there, or the file has no folder.
@@ -500,24 +501,79 @@ def write_report(report: Report, form: str, output: Path | None) -> str | None:
     if output.is_dir() or not output.absolute().parent.is_dir():
         fault = "is a folder" if output.is_dir() else "its folder does not exist"
         raise InputError(f"{output}: {fault}; name a file in a folder that is there")
+    beside = sets_file(output) if report.sets and form in ("csv", "parquet") else None
     if form == "parquet":
         write_bytes(output, _parquet(report))
+        if beside is not None:
+            write_bytes(beside, _parquet_bytes(_SET_KINDS, _set_rows(report)))
     else:
         write_text(output, render(report, form))
+        if beside is not None:
+            write_text(beside, _csv_text(SET_COLUMNS, _set_rows(report)))
     return None
 
 
+def sets_file(output: Path) -> Path:
+    """Where the rows of whole sets stand beside a file of CSV or Parquet: ``x.sets.csv`` beside ``x.csv``."""
+    return output.with_name(f"{output.stem}.sets{output.suffix}")
+
+
 def _csv(report: Report) -> str:
+    return _csv_text(COLUMNS, [{name: getattr(line, name) for name in COLUMNS} for line in report.lines])
+
+
+def _csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for line in report.lines:
-        cells = (getattr(line, name) for name in COLUMNS)
+    writer.writerow(columns)
+    for row in rows:
+        cells = (row[name] for name in columns)
         writer.writerow([cell(shown(value) if isinstance(value, str) else value) for value in cells])
     return sink.getvalue()
 
 
+_SET_KINDS: Mapping[str, str] = {
+    "metric": "str",
+    "embedding": "str",
+    "level": "str",
+    "model": "str",
+    "unit": "str",
+    "higher_is_better": "bool",
+    "n_estimate": "int",
+    "n_reference": "int",
+    "value": "float",
+    "status": "str",
+    "reason": "str",
+    "low": "float",
+    "high": "float",
+    "interval": "str",
+    "p": "float",
+    "permutations": "int",
+    "at_floor_size": "float",
+    "floor_mean": "float",
+    "floor_low": "float",
+    "floor_high": "float",
+}
+SET_COLUMNS = tuple(_SET_KINDS)
+
+
+def _set_rows(report: Report) -> list[dict[str, Any]]:
+    """What was measured of whole sets, a flat row each."""
+    rows = []
+    for row in report.sets:
+        floor = row.get("floor") or {}
+        flat = {**row, "at_floor_size": floor.get("at_floor_size")}
+        flat |= {f"floor_{name}": floor.get(name) for name in ("mean", "low", "high")}
+        rows.append({name: flat.get(name) for name in SET_COLUMNS})
+    return rows
+
+
 def _parquet(report: Report) -> bytes:
+    kinds = {entry.name: str(entry.type).partition(" ")[0] for entry in fields(Line)}
+    return _parquet_bytes(kinds, [{name: getattr(line, name) for name in COLUMNS} for line in report.lines])
+
+
+def _parquet_bytes(kinds: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> bytes:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -525,11 +581,10 @@ def _parquet(report: Report) -> bytes:
         raise InputError(
             f"format 'parquet' needs pyarrow, which is not installed: pip install 'earwitness[{EXTRA}]'"
         ) from None
-    kinds = {"bool": pyarrow.bool_(), "int": pyarrow.int64(), "float": pyarrow.float64(), "str": pyarrow.string()}
-    schema = pyarrow.schema([(entry.name, kinds[str(entry.type).partition(" ")[0]]) for entry in fields(Line)])
-    rows = [{name: getattr(line, name) for name in COLUMNS} for line in report.lines]
+    types = {"bool": pyarrow.bool_(), "int": pyarrow.int64(), "float": pyarrow.float64(), "str": pyarrow.string()}
+    schema = pyarrow.schema([(name, types[kind]) for name, kind in kinds.items()])
     sink = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), sink)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows), schema=schema), sink)
     return sink.getvalue()
 
 
@@ -709,23 +764,31 @@ def latex_text(text: str) -> str:
 def _latex(report: Report) -> str:
     out = [f"% {shown(report.title)}", "% needs \\usepackage{booktabs}"]
     for name, facts in report.metrics.items():
-        head, rows = _shown(report, name)
         about = ", ".join(part for part in (facts.title, facts.unit, facts.direction) if part)
         notes = "; ".join(report.notes.get(name, []))
-        out += [
-            "",
-            r"\begin{table}",
-            r"  \centering",
-            f"  \\caption{{{latex_text(shown(f'{about}. {report.title}.' + (f' {notes}.' if notes else '')))}}}",
-            f"  \\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', name)}}}",
-            f"  \\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
-            r"    \toprule",
-            *(f"    {' & '.join(latex_text(shown(text)) for text in row)} \\\\" for row in (head,)),
-            r"    \midrule",
-            *(f"    {' & '.join(latex_text(shown(text)) for text in row)} \\\\" for row in rows),
-            r"    \bottomrule",
-            r"  \end{tabular}",
-            r"\end{table}",
-        ]
+        out += _latex_table(
+            f"{about}. {report.title}." + (f" {notes}." if notes else ""), name, *_shown(report, name), 1
+        )
+    if report.sets:
+        out += _latex_table(f"{SETS_TITLE.capitalize()}. {report.title}.", "sets", *_set_table(report), 3)
     out += ["", *(f"% {shown(note)}" for note in _said(report))]
     return "\n".join(out) + "\n"
+
+
+def _latex_table(caption: str, label: str, head: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> list[str]:
+    """Lines of a table whose first columns, so many, are names."""
+    return [
+        "",
+        r"\begin{table}",
+        r"  \centering",
+        f"  \\caption{{{latex_text(shown(caption))}}}",
+        f"  \\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', label)}}}",
+        f"  \\begin{{tabular}}{{{'l' * names}{'r' * (len(head) - names)}}}",
+        r"    \toprule",
+        f"    {' & '.join(latex_text(shown(text)) for text in head)} \\\\",
+        r"    \midrule",
+        *(f"    {' & '.join(latex_text(shown(text)) for text in row)} \\\\" for row in rows),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+    ]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from eval.recorded import open_recorded
-from eval.report import COLUMNS, latex_text, make_report, parse_margins, render, write_report
+from eval.report import COLUMNS, SET_COLUMNS, latex_text, make_report, parse_margins, render, write_report
 from eval.results import ResultsStore
 from eval.stats import equivalence, mean_interval, paired_difference, quantile_interval, variance_components
 from eval.summary import summarise
@@ -318,8 +318,8 @@ def test_equivalence_needs_a_second_system_and_a_known_metric(tmp_path: Path, st
         make_report(store, margins={"pesq": 1.0})
 
 
-def test_sets_stand_below_the_metrics(tmp_path: Path) -> None:
-    folder = write_store(tmp_path / "s", values())
+def _with_sets(folder: Path) -> Path:
+    write_store(folder, values())
     row = {
         "metric": "kernel_distance", "embedding": "log_mel", "value": 0.5, "status": "ok", "low": 0.25, "high": 0.75,
         "n_estimate": 40, "p_value": 0.01, "floor": {"mean": 0.125, "low": -0.5, "high": 1.0, "at_floor_size": 0.625},
@@ -328,9 +328,38 @@ def test_sets_stand_below_the_metrics(tmp_path: Path) -> None:
     with ResultsStore(folder) as store:
         store.add_set("k1", {"model": "twin"}, [empty])
         store.add_set("k2", {"model": "good"}, [row])
+    return folder
+
+
+def test_sets_stand_below_the_metrics(tmp_path: Path) -> None:
+    folder = _with_sets(tmp_path / "s")
     report = make_report(folder)
     assert [entry["model"] for entry in report.sets] == ["good", "twin"]
     line = next(line for line in render(report, "text").splitlines() if line.startswith("  kernel_distance"))
     assert line.split()[2:] == ["good", "40", "0.50", "[0.25,", "0.75]", "0.625", "0.1", "[-0.5,", "1.0]", "0.010"]
     assert "| undefined |" in render(report, "markdown")
+    latex = render(report, "latex")
+    assert r"\label{tab:sets}" in latex and r"kernel\_distance & log\_mel & good & 40 & 0.50 {[}0.25, 0.75{]}" in latex
     assert make_report(folder, metrics=["si_sdr"]).sets == []
+
+
+def test_sets_have_a_file_of_their_own_beside_the_rows(tmp_path: Path) -> None:
+    folder = _with_sets(tmp_path / "s")
+    write_report(make_report(folder), "csv", tmp_path / "x.csv")
+    assert len((tmp_path / "x.csv").read_text(encoding="utf-8").splitlines()) == 7
+    found = list(csv.DictReader(io.StringIO((tmp_path / "x.sets.csv").read_text(encoding="utf-8"))))
+    assert tuple(found[0]) == SET_COLUMNS
+    picked = [(r["model"], r["embedding"], r["value"], r["status"], r["p"], r["floor_high"]) for r in found]
+    assert picked == [("good", "log_mel", "0.5", "ok", "0.01", "1.0"), ("twin", "log_mel", "", "undefined", "", "")]
+    write_report(make_report(folder, metrics=["si_sdr"]), "csv", tmp_path / "y.csv")
+    assert not (tmp_path / "y.sets.csv").exists()
+
+
+def test_sets_in_parquet(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra 'tables' is not installed")
+    write_report(make_report(_with_sets(tmp_path / "s")), "parquet", tmp_path / "x.parquet")
+    rows = parquet.read_table(tmp_path / "x.sets.parquet").to_pylist()
+    assert tuple(rows[0]) == SET_COLUMNS
+    assert [(row["model"], row["value"], row["at_floor_size"]) for row in rows] == [
+        ("good", 0.5, 0.625), ("twin", None, None),
+    ]  # fmt: skip
