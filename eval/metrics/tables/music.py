@@ -93,6 +93,7 @@ ROWS: tuple[Metric, ...] = (
         source='Poliner et al., "Melody transcription from music audio", IEEE TASLP 15(4), 2007; f0 by pYIN',
         group="pitch",
         minimum_samples=2048,
+        version=2,
         parameters={**_RANGE, "cents": 50.0, "fold_octaves": False},
         undefined_at={"nan": "no frame of the reference is voiced"},
     ),

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 
 import auraloss
 import librosa
+import mir_eval
 import numpy as np
+import pyloudnorm
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -21,19 +23,24 @@ from torchmetrics.functional.audio import (
     signal_noise_ratio,
 )
 
+from eval.metrics import bs1770
 from eval.metrics.compat import auraloss_stft
 from eval.metrics.frontend import Stft, mel_filters, stft
 from eval.metrics.mel_distance import multi_scale_mel
+from eval.metrics.onsets import onset_f1, onset_times
+from eval.metrics.pitch import raw_pitch_accuracy, voicing_error, voicing_f1
 from eval.metrics.rounding import TOLERANCE
 from eval.metrics.sdr import sdr
 from eval.metrics.spectral import multi_resolution_stft
 from eval.metrics.waveform import si_sdr, snr
+from eval.metrics.yin import YinSettings, pyin
 
 pytestmark = pytest.mark.slow
 
 RATE_HZ = 16_000
 SAMPLES = 4_000
 PAIRS = 1_000
+FEWER = 200
 FLOAT64_EPS = float(np.finfo(np.float64).eps)
 
 
@@ -170,3 +177,83 @@ def test_sdr_equals_torchmetrics() -> None:
             assert float(sdr(estimate, reference)) == pytest.approx(expected, abs=1e-6), f"pair {index}"
             compared += 1
     assert compared > PAIRS / 10
+
+
+def melodies() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Struck notes with pauses over noise, and the same with some detuned, moved in time, an octave off or left out."""
+    rng = np.random.default_rng(1)
+    seconds = np.arange(RATE_HZ) / RATE_HZ
+    for _ in range(FEWER):
+        pair = np.zeros((2, RATE_HZ)) + 10 ** rng.uniform(-5, -2.5) * rng.standard_normal((2, RATE_HZ))
+        for start in np.cumsum(rng.uniform(0.08, 0.4, 5)):
+            f0_hz, decay, change = 2 ** rng.uniform(6.5, 10), rng.uniform(2, 20), rng.integers(5)
+            detuned, late = (1, 2 ** rng.uniform(-0.08, 0.08), 1, 2, 1)[change], 0.06 * (change == 2)
+            for clip, hz, begin in ((pair[1], f0_hz, start), (pair[0], f0_hz * detuned, start + late))[
+                : 1 + (change < 4)
+            ]:
+                t = seconds - begin
+                struck = sum(np.sin(2 * np.pi * hz * h * t) / h for h in (1, 2, 3)) * np.exp(-decay * t.clip(0))
+                clip += 0.2 * struck * (t >= 0)
+        yield pair[0], pair[1]
+
+
+def test_melody_scores_equal_mir_eval() -> None:
+    settings = YinSettings(RATE_HZ, 65.40639132514966, 2093.004522404789)
+    voiced = 0
+    for index, (estimate, reference) in enumerate(melodies()):
+        tracks = [pyin(clip, settings) for clip in (reference, estimate)]
+        if not all(track.voiced.any() for track in tracks):
+            continue
+        voiced += 1
+        arguments = []
+        for track in tracks:
+            arguments += [track.voiced.astype(float), mir_eval.melody.hz2cents(np.nan_to_num(track.f0_hz))]
+        pair = torch.from_numpy(estimate), torch.from_numpy(reference)
+        for fold, anchor in (
+            (False, mir_eval.melody.raw_pitch_accuracy),
+            (True, mir_eval.melody.raw_chroma_accuracy),
+        ):
+            found = float(raw_pitch_accuracy(*pair, sample_rate_hz=RATE_HZ, fold_octaves=fold))
+            assert found == pytest.approx(anchor(*arguments), abs=1e-12), f"pair {index}"
+        both = float(np.sum(arguments[0] * arguments[2]))
+        recall, false_alarm = mir_eval.melody.voicing_measures(arguments[0], arguments[2])
+        expected = 2 * both / float(arguments[0].sum() + arguments[2].sum())
+        assert float(voicing_f1(*pair, sample_rate_hz=RATE_HZ)) == pytest.approx(expected, abs=1e-12), f"pair {index}"
+        silent = float(np.sum(1 - arguments[0]))
+        wrong = (1 - recall) * float(arguments[0].sum()) + false_alarm * silent
+        error = float(voicing_error(*pair, sample_rate_hz=RATE_HZ))
+        assert error == pytest.approx(wrong / arguments[0].size, abs=1e-12), f"pair {index}"
+    assert voiced > 0.9 * FEWER
+
+
+def test_onset_scores_equal_mir_eval() -> None:
+    scores = []
+    for index, (estimate, reference) in enumerate(melodies()):
+        found = float(onset_f1(torch.from_numpy(estimate), torch.from_numpy(reference), sample_rate_hz=RATE_HZ))
+        times = [onset_times(clip, RATE_HZ) for clip in (reference, estimate)]
+        if all(len(one) for one in times):
+            expected, _, _ = mir_eval.onset.f_measure(*times)
+            assert found == pytest.approx(expected, abs=1e-12), f"pair {index}"
+            scores.append(found)
+    assert len(scores) > 0.9 * FEWER
+    assert 0.2 < np.mean(scores) < 0.95
+
+
+def test_loudness_equals_pyloudnorm_through_its_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    gated = 0
+    for index in range(FEWER):
+        rate = int(rng.choice([16_000, 22_050, 44_100, 48_000]))
+        # Whole steps: of a last block that is not full, the package counts more or less than there is.
+        steps, channels = int(rng.integers(4, 40)), int(rng.integers(1, 3))
+        levels = 10 ** rng.uniform(-3, -0.5, (steps, channels))
+        clip = np.repeat(levels, rate // 10, axis=0) * rng.standard_normal((steps * (rate // 10), channels))
+        meter = pyloudnorm.Meter(rate, filter_class="DeMan")
+        theirs = np.array([np.concatenate((part.b, part.a)) for part in meter._filters.values()])
+        monkeypatch.setattr(bs1770, "k_weighting", lambda _, theirs=theirs: theirs)
+        bs1770._blocks.cache_clear()
+        found = bs1770.integrated_loudness(clip.T, rate)
+        assert found == pytest.approx(meter.integrated_loudness(clip), abs=1e-6), f"signal {index}"
+        gated += found > 20 * np.log10(np.sqrt(np.mean(levels**2)))
+    bs1770._blocks.cache_clear()
+    assert gated > FEWER / 10
