@@ -13,7 +13,8 @@ use float32.
   bands, ``power=2`` and ``magnitude_weight=1`` (its evaluation script).
 * :func:`audiocraft_multi_resolution_stft_batch`, :func:`audiocraft_multi_resolution_stft`,
   :func:`audiocraft_si_snr_loss`: AudioCraft.
-* :func:`hifigan_mel`, :func:`vocos_mel`: the mel errors of two vocoders.
+* :func:`hifigan_mel`, :func:`vocos_mel`: the mel errors of two vocoders. The periodicity, pitch and voicing errors of
+  Vocos and CARGAN stand in `eval.metrics.periodicity`, versa's mel-cepstral distortion in `eval.metrics.world`.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ ROWS: tuple[Metric, ...] = (
     *(
         _compat(
             f"{mode}_{name}",
-            f"{title} of {project}",
+            f"{title} of {project}, with YIN for CREPE",
             f"periodicity:{mode}_voicing",
             unit,
             needs_sample_rate=True,
