@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from paper_site.access import Access
 from paper_site.documents import read_document
 from paper_site.errors import SiteError
 from paper_site.lint import lint_audio, read_settings
@@ -101,6 +102,7 @@ class _Reader(HTMLParser):
         self.title = ""
         self.doctype = False
         self.policy = False
+        self.access = Access(lambda line, message: page.problems.append(Problem(page.name, line, message)))
 
     def problem(self, message: str) -> None:
         self.page.problems.append(Problem(self.page.name, self.getpos()[0], message))
@@ -126,6 +128,8 @@ class _Reader(HTMLParser):
         if tag in {"a", "button"} and any(name in {"a", "button"} for name in open_tags):
             self.problem(f"<{tag}> inside another link or button")
         self._attributes(tag, attrs)
+        values = {name: value or "" for name, value in attrs}
+        self.access.start(tag, values, self.getpos()[0], len(self.stack), void=tag in VOID)
         if tag not in VOID:
             self.stack.append((tag, self.getpos()[0]))
 
@@ -194,11 +198,13 @@ class _Reader(HTMLParser):
             self.problem(f"</{tag}> closes nothing")
 
     def handle_data(self, data: str) -> None:
+        self.access.data(data, len(self.stack))
         if self.stack and self.stack[-1][0] == "title" and not any(n == "svg" for n, _ in self.stack):
             self.title += data
 
     def finish(self) -> None:
         self.close()
+        self.access.finish()
         for tag, line in self.stack:
             if tag not in OPTIONAL_END:
                 self.page.problems.append(Problem(self.page.name, line, f"<{tag}> is never closed"))

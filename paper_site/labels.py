@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from paper_site.filters import note, plain, words
@@ -72,9 +73,28 @@ def is_drawn(sample: Sample) -> bool:
     return sample.selection.get("rule") in {"random", "all", "study"}
 
 
+def common_forms(samples: Iterable[Sample]) -> str | None:
+    """Name the formats that every track has under one name, such as ``ogg flac``; ``None`` where names differ."""
+    found: set[tuple[str, ...]] = set()
+    for sample in samples:
+        for track in sample.tracks:
+            paths = {form: PurePosixPath(file.path) for form, file in track.files.items()}
+            stems = {path.with_suffix("") for path in paths.values()}
+            if len(stems) != 1 or any(path.suffix != f".{form}" for form, path in paths.items()):
+                return None
+            found.add(tuple(paths))
+    return " ".join(found.pop()) if len(found) == 1 else None
+
+
+def forms(sample: Sample) -> str | None:
+    """Name the formats of one row, as ``common_forms`` does."""
+    return common_forms((sample,))
+
+
 FILTERS = {
     "anchor": anchor,
     "facts": facts,
+    "forms": forms,
     "headline": headline,
     "is_drawn": is_drawn,
     "metric_names": metric_names,

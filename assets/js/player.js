@@ -619,6 +619,11 @@
   on(document, "keydown", function (event) {
     var key = event.key.toLowerCase(), number = parseInt(key, 10);
     if (event.key === " " && event.target.closest && event.target.closest(".play")) { event.preventDefault(); event.target.click(); return; }
+    if (key === "escape" && bar.contains(event.target) && !part("blind").hidden && (!state.blind || state.blind.revealed)) {
+      openBlind(false);
+      part("blind-open").focus();
+      return;
+    }
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
     if (key === "?") { openHelp(); event.preventDefault(); return; }
     if (!row || !state.keys) return;

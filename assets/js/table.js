@@ -116,7 +116,6 @@
   }
 
   form.addEventListener("input", apply);
-  form.addEventListener("submit", function (event) { event.preventDefault(); });
   var grid = document.querySelector("[data-system]"), box = form.elements.scored;
   if (grid && box) box.addEventListener("change", function () { grid.dataset.system = box.value; });
   var total = list.dataset.count || String(list.children.length);

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from paper_site.filters import note
+from paper_site.labels import common_forms
 from paper_site.manifest import Collection, Companion, Metric, Sample
 from paper_site.pages import Page, Prose, listening_path
 
@@ -50,19 +50,6 @@ def pitch_grid(collection: Collection, label: str) -> Grid | None:
     return Grid(titles, tuple(rows), tuple(collection.categories.items()))
 
 
-def common_forms(collection: Collection) -> str | None:
-    """Name the formats that every track has under one name, such as ``ogg flac``; ``None`` where names differ."""
-    found: set[tuple[str, ...]] = set()
-    for sample in collection.samples:
-        for track in sample.tracks:
-            paths = {form: PurePosixPath(file.path) for form, file in track.files.items()}
-            stems = {path.with_suffix("") for path in paths.values()}
-            if len(stems) != 1 or any(path.suffix != f".{form}" for form, path in paths.items()):
-                return None
-            found.add(tuple(paths))
-    return " ".join(found.pop()) if len(found) == 1 else None
-
-
 def scored_by(collection: Collection) -> Metric | None:
     """Find the metric that stands beside the players."""
     return collection.results.metric(collection.main_metric) if collection.results and collection.main_metric else None
@@ -102,7 +89,7 @@ def pages(companion: Companion, prose: Mapping[str, Prose]) -> Iterator[Page]:
                 "scored": scored_by(collection),
                 "long": long,
                 "at_once": AT_ONCE,
-                "forms": common_forms(collection) if long else None,
+                "forms": common_forms(collection.samples) if long else None,
             },
         )
     for job in companion.site.jobs:

@@ -8,6 +8,7 @@ from typing import Any
 
 from paper_site.charts import interval_rows
 from paper_site.filters import words
+from paper_site.kinds.listening import LONG
 from paper_site.manifest import Collection, Companion, Difference, Results, Sample, System
 from paper_site.pages import Page, Prose, model_path
 from paper_site.plots import place_plot
@@ -150,6 +151,7 @@ def pages(companion: Companion, prose: Mapping[str, Prose]) -> Iterator[Page]:
             player=any(s["best"] or s["poor"] or s["worst"] for s in sections),
             context={
                 "model": view,
+                "long": LONG,
                 "sections": sections,
                 "runs": list(runs),
                 "described": {key: value for key, value in described.items() if key != "training_curve"},

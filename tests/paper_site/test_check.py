@@ -57,6 +57,19 @@ def test_an_independent_parser_agrees(built_site: Path) -> None:
         ("</main>", "<section></main>", "while <section>"),
         ("</main>", '<p class="a" class="b">x</p></main>', "twice"),
         ("</main>", '<a href="index.html">x <button>y</button></a></main>', "inside another link"),
+        ("</main>", '<p tabindex="2">x</p></main>', "out of the order"),
+        ("</main>", "<h2>x</h2><h4>y</h4></main>", "<h4> follows <h2>"),
+        ("</main>", "<table><tr><td>x</table></main>", "<table> without a header cell"),
+        ("</main>", '<a href="index.html"><img src="assets/css/icon.svg" alt=""></a></main>', "<a> without a name"),
+        ("</main>", "<button></button></main>", "<button> without a name"),
+        ("</main>", "<select><option>1</select></main>", "<select> without a name"),
+        ("</main>", '<div role="group">x</div></main>', "is a group without a name"),
+        ("</main>", '<nav aria-label="Pages">x</nav></main>', "two <nav> are called 'Pages'"),
+        (
+            "</main>",
+            '<div class="sample"><a href="index.html">x</a><a href="results.html">x</a></div></main>',
+            "two links of a row are called 'x'",
+        ),
         ("<title>", "<!--", "lacks <title>"),
         ("<h1", "<h2", "exactly one <h1>"),
     ],
@@ -67,6 +80,20 @@ def test_every_fault_is_found(site: Path, old: str, new: str, words: str) -> Non
     assert old in text
     page.write_text(text.replace(old, new, 1), encoding="utf-8")
     assert words in _messages(site)
+
+
+def test_names_are_told_apart_as_far_as_they_must_be(site: Path) -> None:
+    page = site / "index.html"
+    text = page.read_text(encoding="utf-8")
+    fine = (
+        '<div class="sample"><a href="index.html">x</a><a href="index.html">x</a>'
+        '<a class="num" href="results.html">x</a>'
+        '<table><tr><th>a<td><a href="results.html">x</a></table></div><label>y <input></label>'
+        '<label for="named">z</label><input id="named"><input type="hidden">'
+        '<div class="prose"><table><tr><td>x</table></div></main>'
+    )
+    page.write_text(text.replace("</main>", fine, 1), encoding="utf-8")
+    assert "index.html" not in "\n".join(one for one in _messages(site).splitlines() if "SHA256SUMS" not in one)
 
 
 def test_altered_missing_and_orphan_audio_is_found(site: Path) -> None:
