@@ -244,27 +244,34 @@ def _render_own(options: argparse.Namespace, source: Path, destination: Path) ->
         print(f"site: no results yet for {', '.join(report.missing)}; the pages say so")
 
 
-def _serve(options: argparse.Namespace, destination: Path, problem: Exception | None) -> None:
+def _watched(source: Path) -> list[Path]:
+    """Name the folders whose files a build may read."""
     from paper_site.build import CONTENT, THEME
     from paper_site.build import PROJECT as HOME
-    from paper_site.errors import SiteError
     from paper_site.render import TEMPLATES
+
+    source = source.resolve()
+    own = source == HOME
+    watched = [source / "_data", source / "assets", TEMPLATES, THEME / "css", THEME / "js"]
+    return [*watched, CONTENT] if own else [*watched, source]
+
+
+def _serve(
+    options: argparse.Namespace, source: Path, destination: Path, seen: dict[str, int], problem: Exception | None
+) -> None:
+    from paper_site.errors import SiteError
     from paper_site.serve import State, start, watch
 
     state = State()
     state.built(problem if isinstance(problem, SiteError) else None)
     server = start(destination, options.port, state)
     print(f"serving http://127.0.0.1:{server.server_address[1]}/ (Ctrl-C ends)", flush=True)
-    source = options.source.resolve()
-    own = source == HOME
-    watched = [source / "_data", source / "assets", TEMPLATES, THEME / "css", THEME / "js"]
-    watched += [CONTENT] if own else [source]
 
     def rebuild() -> None:
         _render(options, source, destination)
 
     try:
-        watch(watched, destination.resolve(), rebuild, state)
+        watch(_watched(source), destination.resolve(), rebuild, state, seen)
     finally:
         state.close()
         server.shutdown()
@@ -305,6 +312,12 @@ def _main(options: argparse.Namespace, source: Path, destination: Path, command:
             return _fail(wrong)
         if site.jobs or site.studies:
             status = _evaluate(options, source, command)
+    seen: dict[str, int] = {}
+    if options.serve:
+        from paper_site.serve import stamps
+
+        # Noted before the build, so that nothing that changes meanwhile is missed.
+        seen = stamps(_watched(source), destination.resolve())
     try:
         _render(options, source, destination)
     except SiteError as wrong:
@@ -314,7 +327,7 @@ def _main(options: argparse.Namespace, source: Path, destination: Path, command:
         print(f"error: {wrong}", file=sys.stderr)
     if options.serve:
         try:
-            _serve(options, destination, problem)
+            _serve(options, source, destination, seen, problem)
         except SiteError as wrong:
             return _fail(wrong)
     return status

@@ -312,6 +312,10 @@ class Results:
         """Find a metric by name."""
         return next((m for m in self.metrics if m.name == name), None)
 
+    def measures(self, category: str) -> bool:
+        """Tell whether a system was measured, and not only shown."""
+        return any(system.category == category for system in self.systems)
+
     def aggregate(self, category: str, metric: str) -> Aggregate | None:
         """Find the row of a system and metric."""
         return self.aggregates.get((category, metric))

@@ -269,10 +269,24 @@ def start(destination: Path, port: int, state: State) -> ThreadingHTTPServer:
 
 
 def watch(
-    folders: list[Path], skip: Path, rebuild: Callable[[], None], state: State, *, interval_s: float = 0.5
+    folders: list[Path],
+    skip: Path,
+    rebuild: Callable[[], None],
+    state: State,
+    seen: dict[str, int],
+    *,
+    interval_s: float = 0.5,
 ) -> None:
-    """Build again whenever a watched file changed, until the state is closed; errors go to the open pages."""
-    seen = stamps(folders, skip)
+    """Build again whenever a watched file changed, until the state is closed; errors go to the open pages.
+
+    Args:
+        folders: What to watch.
+        skip: Folder of the site.
+        rebuild: Builds again.
+        state: Shared with the server.
+        seen: What :func:`stamps` found before the build that is being served.
+        interval_s: Time between two looks.
+    """
     pause = threading.Event()
     while not state.closed:
         pause.wait(interval_s)

@@ -36,7 +36,13 @@ _ROW = 1024
 
 
 class Kernel(Protocol):
-    """Operations that write into ``out`` and return it."""
+    """Operations that write into ``out`` and return it.
+
+    Attributes:
+        estimates_rounding: Whether its arrays are NumPy's, on which :mod:`eval.metrics.rounding` works.
+    """
+
+    estimates_rounding: bool
 
     def tile_frames(self, n_fft: int, frames: int, *, single: bool = False) -> int:
         """Number of frames of each signal of a pair to work on at once."""
@@ -121,6 +127,8 @@ class _NumpyKernel:
     # enough for frames and spectra to stay in the cache.
     _TILE_BYTES = 1 << 20
     _PIECE = 1 << 15
+
+    estimates_rounding = True
 
     def __init__(self) -> None:
         self._space: dict[tuple[str, torch.dtype], Array] = {}
@@ -264,6 +272,7 @@ class _NumpyKernel:
 class _CudaKernel:
     """Operations on torch tensors of one CUDA device, whose caching allocator already reuses memory."""
 
+    estimates_rounding = False
     _TILE_SAMPLES = 1 << 24
 
     def __init__(self, device: torch.device) -> None:

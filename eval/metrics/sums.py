@@ -75,7 +75,7 @@ def spectral_sums(
     kernel = kernel_for(reference.device)
     pair = Clips(kernel, (kernel.from_tensor(estimate), kernel.from_tensor(reference)))
     # Who hands over float64 wants its digits.
-    adaptive = not reference.is_cuda and estimate.dtype == reference.dtype == torch.float32
+    adaptive = kernel.estimates_rounding and estimate.dtype == reference.dtype == torch.float32
     sums: dict[Request, Tensor] = {}
     seconds: dict[Stft, float] = {}
     for settings in dict.fromkeys(request.stft for request in requests):

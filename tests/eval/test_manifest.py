@@ -114,6 +114,9 @@ def test_the_schemas_are_sound() -> None:
         jsonschema.Draft202012Validator.check_schema(schema)
         assert schema["$schema"].endswith("2020-12/schema") and schema["title"]
     assert {path.stem for path in manifest.SCHEMA_FOLDER.glob("*.json")} == {
+        "benchmarks",
+        "citation",
+        "clips",
         "site",
         "collection",
         "results",

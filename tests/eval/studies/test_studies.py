@@ -231,7 +231,7 @@ def test_listening_rows_are_a_collection_of_samples(tmp_path: Path) -> None:
         path = root / entry["path"]
         assert path.parent == root / "assets" / "audio" / "study_tones"
         assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
-    assert set(first["pictures"]["high_tone"]) == {"spectrogram"}
+    assert set(first["pictures"]["high_tone"]) == {"spectrogram", "waveform"}
 
 
 def test_shorter_tracks_are_filled_up_so_that_positions_agree(tmp_path: Path) -> None:
