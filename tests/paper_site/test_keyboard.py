@@ -93,8 +93,9 @@ def visit(chromium: Any, base: str) -> Iterator[Any]:
         one.close()
 
 
-@pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize(
+    ("path", "width"), [*((path, 1280) for path in PAGES), ("index.html", 360), ("listen/tones.html", 360)]
+)
 def test_tab_reaches_everything_once_and_shows_where_it_is(visit: Any, path: str, width: int) -> None:
     page = visit(path, viewport={"width": width, "height": 800}).page
     if page.locator(".play").count():
