@@ -13,7 +13,7 @@ import marshal
 import os
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,12 @@ def build_jekyll(source: Path, destination: Path, *, parallel: bool | None = Non
     return report
 
 
+def _triples(flat: Iterable[Any]) -> Iterator[tuple[Any, Any, Any]]:
+    """Take a flat list of name, time and size apart; a rest that is cut short names no file."""
+    values = iter(flat)
+    return zip(values, values, values, strict=False)
+
+
 class _Build:
     def __init__(
         self,
@@ -150,8 +156,7 @@ class _Build:
         self.outputs: list[str | int] = []
         self.after: dict[str, Entry] = {}
         self.sets: dict[frozenset[str], tuple[str, ...]] = {}
-        numbers = iter(entries)
-        self.files = {str(name): [int(time), int(size)] for name, time, size in zip(numbers, numbers, numbers)}  # noqa: B905
+        self.files = {str(name): [int(time), int(size)] for name, time, size in _triples(entries)}
 
     def site(self, settings: Any = None) -> Site:
         return Site(
@@ -372,8 +377,7 @@ class _Build:
 
     def mend(self, writer: Writer, entries: dict[str, Entry], last: State, site: Site) -> bool:
         """Write again what somebody else changed or removed in the destination; whether anything was."""
-        numbers = iter(self.outputs)
-        there = {name: [size, time] for name, time, size in zip(numbers, numbers, numbers)}  # noqa: B905
+        there = {name: [size, time] for name, time, size in _triples(self.outputs)}
         wrong = [name for name, entry in entries.items() if entry.get("stamp") != there.get(name)]
         pages = {row[0]: name for name, row in last.made.items()} if wrong else {}
         documents = {page.relative: page for page in site.written_documents()} if wrong else {}
